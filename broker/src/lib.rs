@@ -1,1 +1,4 @@
-//! .
+//! The Dromos broker.
+
+pub mod domain;
+pub mod store;

@@ -1,0 +1,83 @@
+//! PostgreSQL: what `sql/` needs to know of it.
+
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, RecyclingMethod};
+
+use crate::domain::{ambient::Ambient, error::Result};
+
+/// `now()` of the database, and the end of a lease that begins now.
+macro_rules! lease_clock {
+    ($at:expr) => {{
+        let _ = $at;
+        (
+            diesel::dsl::sql::<diesel::sql_types::Timestamptz>("now()"),
+            diesel::dsl::sql::<diesel::sql_types::Nullable<diesel::sql_types::Timestamptz>>(
+                "now() + interval '60 seconds'",
+            ),
+        )
+    }};
+}
+macro_rules! for_update {
+    ($query:expr) => {
+        $query.for_update()
+    };
+}
+macro_rules! write_tx {
+    ($connection:expr, $body:expr) => {
+        diesel_async::AsyncConnection::transaction(&mut $connection, $body).await
+    };
+}
+
+macro_rules! insert_many {
+    ($tx:expr, $table:expr, $rows:expr) => {
+        diesel::insert_into($table).values(&$rows).execute($tx).await?
+    };
+}
+
+pub(super) type Db = diesel::pg::Pg;
+pub(super) type Conn = diesel_async::AsyncPgConnection;
+type Pool = diesel_async::pooled_connection::bb8::Pool<Conn>;
+const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
+    diesel_migrations::embed_migrations!("../migrations/postgres");
+
+pub(super) mod types {
+    pub(in crate::store) use diesel::sql_types::{BigInt, Binary, Bool, Jsonb, Nullable, Text, Timestamptz as Ts, Uuid as Id};
+
+    use diesel::{
+        backend::Backend,
+        deserialize::{self, FromSql},
+        serialize::{self, Output, ToSql},
+    };
+
+    /// A UUID, as this database keeps it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+    #[diesel(sql_type = Id)]
+    pub(in crate::store) struct DbId(pub uuid::Uuid);
+
+    impl ToSql<Id, super::Db> for DbId {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, super::Db>) -> serialize::Result {
+            ToSql::<Id, super::Db>::to_sql(&self.0, out)
+        }
+    }
+
+    impl FromSql<Id, super::Db> for DbId {
+        fn from_sql(bytes: <super::Db as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+            FromSql::<Id, super::Db>::from_sql(bytes).map(Self)
+        }
+    }
+}
+
+#[path = "sql/mod.rs"]
+mod sql;
+
+/// Connections to PostgreSQL. Enough for what two to eight cores can use; more
+/// would only queue inside the database.
+const POOL_SIZE: u32 = 16;
+
+pub(super) async fn open(url: &str, ambient: Ambient) -> Result<sql::SqlStore> {
+    let mut config = diesel_async::pooled_connection::ManagerConfig::default();
+    // A broken connection is seen when it is used or returned; asking before
+    // every use would cost a round trip.
+    config.recycling_method = RecyclingMethod::Fast;
+    let manager = AsyncDieselConnectionManager::<Conn>::new_with_config(url, config);
+    sql::SqlStore::open(manager, POOL_SIZE, ambient).await
+}

@@ -1,0 +1,184 @@
+//! Connections.
+
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::{SqlStore, audit};
+use super::rows::{ConnectionRow, ConsentRow, UpstreamRevocationRow};
+use super::schema::{connections, consents, credentials, providers, upstream_revocations};
+use super::super::{Conn, types::DbId};
+use crate::domain::{
+    audit::AuditEvent,
+    connection::{Connection, ConnectionFilter, Status},
+    consent::Consent,
+    error::{Error, ErrorKind, Result},
+    id::{ConnectionId, WorkspaceId},
+    page::PageRequest,
+};
+use crate::store::{ConnectionStore, Revocation, UpstreamRevocation};
+
+/// Spends whatever consents of a connection are still open.
+pub(super) async fn spend_consents(
+    tx: &mut Conn,
+    workspace: DbId,
+    connection: DbId,
+    at: crate::domain::Timestamp,
+) -> Result<()> {
+    let open = consents::table
+        .filter(consents::workspace_id.eq(workspace))
+        .filter(consents::connection_id.eq(connection))
+        .filter(consents::spent_at.is_null());
+    diesel::update(open).set(consents::spent_at.eq(at)).execute(tx).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl ConnectionStore for SqlStore {
+    async fn insert_connection(&self, new: &Connection, consent: &Consent, event: AuditEvent) -> Result<()> {
+        let (row, consent) = (ConnectionRow::from(new), ConsentRow::from(consent));
+        let mut connection = self.connection_from_pool().await?;
+        write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
+            // Locked, so that the provider can't go before its connection is in.
+            let provider: Option<DbId> = for_update!(
+                providers::table.find((row.workspace_id, row.provider_id)).select(providers::provider_id)
+            )
+            .first(tx)
+            .await
+            .optional()?;
+            if provider.is_none() {
+                return Err(Error::new(ErrorKind::ProviderNotFound, "the provider was just deleted"));
+            }
+            diesel::insert_into(connections::table).values(&row).execute(tx).await?;
+            diesel::insert_into(consents::table).values(&consent).execute(tx).await?;
+            audit::insert(tx, event).await
+        })
+    }
+
+    async fn connection(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<Connection>> {
+        let row: Option<ConnectionRow> = connections::table
+            .find((DbId(workspace.0), DbId(id.0)))
+            .select(ConnectionRow::as_select())
+            .first(&mut self.connection_from_pool().await?)
+            .await
+            .optional()?;
+        row.map(Connection::try_from).transpose()
+    }
+
+    async fn connections(
+        &self,
+        workspace: WorkspaceId,
+        filter: &ConnectionFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Connection>> {
+        let mut query = connections::table
+            .filter(connections::workspace_id.eq(DbId(workspace.0)))
+            .order(connections::connection_id)
+            .limit(page.limit())
+            .select(ConnectionRow::as_select())
+            .into_boxed();
+        if let Some(after) = page.after {
+            query = query.filter(connections::connection_id.gt(DbId(after)));
+        }
+        if let Some(user_id) = &filter.user_id {
+            query = query.filter(connections::user_id.eq(user_id.clone()));
+        }
+        if let Some(name) = &filter.provider_name {
+            query = query.filter(connections::provider_name.eq(name.clone()));
+        }
+        if let Some((status, now)) = filter.status {
+            // What time has done and nobody recorded yet counts as recorded.
+            let timed_out = connections::status
+                .eq(Status::Pending.as_str())
+                .and(connections::consent_expires_at.le(now));
+            let expired = connections::status
+                .eq(Status::Active.as_str())
+                .and(connections::refreshable.eq(false))
+                .and(connections::expires_at.is_not_null())
+                .and(connections::expires_at.assume_not_null().le(now));
+            let stored = connections::status.eq(status.as_str());
+            query = match status {
+                Status::Pending => query.filter(stored).filter(connections::consent_expires_at.gt(now)),
+                Status::Failed => query.filter(stored.or(timed_out)),
+                Status::Expired => query.filter(stored.or(expired)),
+                Status::Active => query.filter(stored).filter(
+                    connections::refreshable
+                        .eq(true)
+                        .or(connections::expires_at.is_null())
+                        .or(connections::expires_at.assume_not_null().gt(now)),
+                ),
+                Status::Attention | Status::Revoked => query.filter(stored),
+            };
+        }
+        let rows: Vec<ConnectionRow> = query.load(&mut self.connection_from_pool().await?).await?;
+        rows.into_iter().map(Connection::try_from).collect()
+    }
+
+    async fn count_connections(&self, workspace: WorkspaceId) -> Result<i64> {
+        let living = connections::table
+            .filter(connections::workspace_id.eq(DbId(workspace.0)))
+            .filter(connections::status.ne(Status::Revoked.as_str()));
+        Ok(living.count().get_result(&mut self.connection_from_pool().await?).await?)
+    }
+
+    async fn revoke_connection(&self, revocation: Revocation, event: AuditEvent) -> Result<bool> {
+        let Revocation { workspace_id, connection_id, at, generation, upstream } = revocation;
+        let key = (DbId(workspace_id.0), DbId(connection_id.0));
+        let mut connection = self.connection_from_pool().await?;
+        write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
+            let living = connections::table.find(key).filter(connections::status.ne(Status::Revoked.as_str()));
+            let changed = diesel::update(living)
+                .set((
+                    connections::status.eq(Status::Revoked.as_str()),
+                    connections::reason.eq("revoked"),
+                    connections::refreshable.eq(false),
+                    connections::expires_at.eq(None::<crate::domain::Timestamp>),
+                    connections::updated_at.eq(at),
+                ))
+                .execute(tx)
+                .await?;
+            if changed == 0 {
+                return Ok(false);
+            }
+            let stored: Option<i64> =
+                credentials::table.find(key).select(credentials::generation).first(tx).await.optional()?;
+            if stored.unwrap_or(0) != i64::from(generation) {
+                // A refresh came in between: its token must be the one that
+                // the provider is told of.
+                return Err(Error::new(ErrorKind::StoreUnavailable, super::CHANGED_MEANWHILE));
+            }
+            spend_consents(tx, key.0, key.1, at).await?;
+            diesel::delete(credentials::table.find(key)).execute(tx).await?;
+            if let Some(upstream) = upstream {
+                diesel::insert_into(upstream_revocations::table)
+                    .values(UpstreamRevocationRow::from(upstream))
+                    .execute(tx)
+                    .await?;
+            }
+            audit::insert(tx, event).await?;
+            Ok(true)
+        })
+    }
+
+    async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>> {
+        let rows: Vec<UpstreamRevocationRow> = upstream_revocations::table
+            .order(upstream_revocations::created_at)
+            .limit(limit)
+            .select(UpstreamRevocationRow::as_select())
+            .load(&mut self.connection_from_pool().await?)
+            .await?;
+        Ok(rows.into_iter().map(UpstreamRevocation::from).collect())
+    }
+
+    async fn end_upstream_revocation(&self, revocation: &UpstreamRevocation, event: AuditEvent) -> Result<()> {
+        let key = (DbId(revocation.workspace_id.0), DbId(revocation.id));
+        let mut connection = self.connection_from_pool().await?;
+        write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
+            let ended = diesel::delete(upstream_revocations::table.find(key)).execute(tx).await?;
+            if ended == 1 {
+                audit::insert(tx, event).await?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! The queries. Compiled twice: as `pg::sql` and as `sqlite::sql`, with the
+//! types and macros of the parent module.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::PooledConnection};
+
+use super::{Conn, Pool};
+use crate::domain::{
+    ambient::Ambient,
+    error::{Error, Result},
+};
+
+mod answers;
+mod api_keys;
+mod audit;
+mod connections;
+mod consents;
+mod credentials;
+mod data_keys;
+mod providers;
+mod rows;
+mod schema;
+mod upkeep;
+mod workspaces;
+
+/// A store over one database.
+pub(in crate::store) struct SqlStore {
+    pool: Pool,
+    ambient: Ambient,
+}
+
+impl SqlStore {
+    pub(in crate::store) async fn open(
+        manager: AsyncDieselConnectionManager<Conn>,
+        size: u32,
+        ambient: Ambient,
+    ) -> Result<Self> {
+        let pool = Pool::builder()
+            .max_size(size)
+            .connection_timeout(crate::store::CONNECTION_WAIT)
+            .test_on_check_out(false)
+            .build(manager)
+            .await
+            .map_err(Error::store_unavailable)?;
+        let store = Self { pool, ambient };
+        store.connection_from_pool().await?;
+        Ok(store)
+    }
+
+    async fn connection_from_pool(&self) -> Result<PooledConnection<'_, Conn>> {
+        self.pool.get().await.map_err(|error| Error::store_unavailable(error.to_string()))
+    }
+}
+
+
+/// Whether an insert met a row of the same key.
+fn is_duplicate(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+}
+
+/// The message of a write that lost against another one; trying again helps.
+const CHANGED_MEANWHILE: &str = "the connection changed meanwhile; try again";

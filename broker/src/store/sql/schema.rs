@@ -1,0 +1,176 @@
+//! The tables, as `migrations/` makes them.
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    workspaces (workspace_id) {
+        workspace_id -> Id,
+        name -> Text,
+        allowed_return_urls -> Jsonb,
+        created_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    api_keys (key_hash) {
+        key_hash -> Binary,
+        api_key_id -> Id,
+        workspace_id -> Id,
+        name -> Text,
+        scopes -> Jsonb,
+        created_at -> Ts,
+        expires_at -> Nullable<Ts>,
+        last_used_at -> Nullable<Ts>,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    taken_once (name) {
+        name -> Text,
+        taken_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    providers (workspace_id, provider_id) {
+        workspace_id -> Id,
+        provider_id -> Id,
+        name -> Text,
+        definition -> Jsonb,
+        strategy -> Jsonb,
+        client_secret -> Nullable<Binary>,
+        secret_generation -> BigInt,
+        created_at -> Ts,
+        updated_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    connections (workspace_id, connection_id) {
+        workspace_id -> Id,
+        connection_id -> Id,
+        user_id -> Text,
+        provider_id -> Id,
+        provider_name -> Text,
+        status -> Text,
+        reason -> Text,
+        scopes -> Jsonb,
+        connection_config -> Jsonb,
+        metadata -> Jsonb,
+        subject -> Nullable<Text>,
+        consent_expires_at -> Ts,
+        expires_at -> Nullable<Ts>,
+        refreshable -> Bool,
+        created_at -> Ts,
+        updated_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    credentials (workspace_id, connection_id) {
+        workspace_id -> Id,
+        connection_id -> Id,
+        usage -> Binary,
+        refresh -> Nullable<Binary>,
+        generation -> BigInt,
+        issued_at -> Ts,
+        expires_at -> Nullable<Ts>,
+        refresh_at -> Nullable<Ts>,
+        token_origin -> Text,
+        lease_owner -> Nullable<Id>,
+        lease_epoch -> BigInt,
+        lease_until -> Nullable<Ts>,
+        committed_epoch -> BigInt,
+        next_attempt_at -> Nullable<Ts>,
+        attempts -> BigInt,
+        uncertain_since -> Nullable<Ts>,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    consents (state_hash) {
+        state_hash -> Binary,
+        handle_hash -> Binary,
+        consent_id -> Id,
+        workspace_id -> Id,
+        connection_id -> Id,
+        provider_id -> Id,
+        secrets -> Binary,
+        return_url -> Text,
+        scopes -> Jsonb,
+        created_at -> Ts,
+        expires_at -> Ts,
+        spent_at -> Nullable<Ts>,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    data_keys (workspace_id, data_key_id) {
+        workspace_id -> Id,
+        data_key_id -> Id,
+        kek_id -> Text,
+        wrapped -> Binary,
+        active -> Bool,
+        created_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    upstream_revocations (workspace_id, upstream_revocation_id) {
+        workspace_id -> Id,
+        upstream_revocation_id -> Id,
+        connection_id -> Id,
+        provider_id -> Id,
+        token -> Binary,
+        created_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    answers (workspace_id, api_key_id, method, request_id) {
+        workspace_id -> Id,
+        api_key_id -> Id,
+        method -> Text,
+        request_id -> Text,
+        request_hash -> Binary,
+        answer -> Nullable<Binary>,
+        created_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    audit_events (workspace_id, audit_event_id) {
+        workspace_id -> Id,
+        audit_event_id -> Id,
+        occurred_at -> Ts,
+        action -> Text,
+        error -> Nullable<Text>,
+        api_key_id -> Nullable<Id>,
+        user_id -> Text,
+        connection_id -> Nullable<Id>,
+        provider_name -> Text,
+        request_id -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(connections, credentials, providers, consents, api_keys);

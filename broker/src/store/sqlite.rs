@@ -1,0 +1,95 @@
+//! SQLite: what `sql/` needs to know of it.
+
+use diesel_async::{
+    AsyncConnection, SimpleAsyncConnection,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
+};
+
+use crate::domain::{ambient::Ambient, error::Result};
+
+/// One process owns the file, so its clock is the database's.
+macro_rules! lease_clock {
+    ($at:expr) => {
+        ($at, Some($at + chrono::TimeDelta::seconds(crate::store::LEASE_SECONDS)))
+    };
+}
+macro_rules! for_update {
+    ($query:expr) => {
+        $query
+    };
+}
+// A deferred transaction that reads first can't always become a writer.
+macro_rules! write_tx {
+    ($connection:expr, $body:expr) => {
+        (&mut $connection as &mut Conn).immediate_transaction($body).await
+    };
+}
+
+macro_rules! insert_many {
+    ($tx:expr, $table:expr, $rows:expr) => {
+        for row in $rows {
+            diesel::insert_into($table).values(row).execute($tx).await?;
+        }
+    };
+}
+
+pub(super) type Db = diesel::sqlite::Sqlite;
+pub(super) type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>;
+type Pool = diesel_async::pooled_connection::bb8::Pool<Conn>;
+const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
+    diesel_migrations::embed_migrations!("../migrations/sqlite");
+
+pub(super) mod types {
+    pub(in crate::store) use diesel::sql_types::{BigInt, Binary, Binary as Id, Bool, Jsonb, Nullable, Text, TimestamptzSqlite as Ts};
+
+    use diesel::{
+        backend::Backend,
+        deserialize::{self, FromSql},
+        serialize::{self, IsNull, Output, ToSql},
+    };
+
+    /// A UUID, as this database keeps it: 16 bytes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+    #[diesel(sql_type = Id)]
+    pub(in crate::store) struct DbId(pub uuid::Uuid);
+
+    impl ToSql<Id, super::Db> for DbId {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, super::Db>) -> serialize::Result {
+            out.set_value(self.0.as_bytes().to_vec());
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<Id, super::Db> for DbId {
+        fn from_sql(bytes: <super::Db as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+            let bytes: Vec<u8> = FromSql::<Id, super::Db>::from_sql(bytes)?;
+            Ok(Self(uuid::Uuid::from_slice(&bytes)?))
+        }
+    }
+}
+
+#[path = "sql/mod.rs"]
+mod sql;
+
+/// Readers beside the one writer that SQLite has.
+const POOL_SIZE: u32 = 4;
+
+/// `synchronous=FULL`: a commit that was acknowledged survives a power cut.
+const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;";
+
+pub(super) async fn open(path: &str, ambient: Ambient) -> Result<sql::SqlStore> {
+    let mut config = ManagerConfig::default();
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(|path| {
+        let path = path.to_owned();
+        Box::pin(async move {
+            let mut connection = Conn::establish(&path).await?;
+            let setup = connection.batch_execute(PRAGMAS).await;
+            setup.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+            Ok(connection)
+        })
+    });
+    let manager = AsyncDieselConnectionManager::new_with_config(path, config);
+    sql::SqlStore::open(manager, POOL_SIZE, ambient).await
+}

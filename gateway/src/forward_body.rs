@@ -1,0 +1,62 @@
+//! The broker's answer while it is streamed.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame};
+use tonic::{Status, body::Body};
+
+use crate::{broker::Failure, headers};
+
+/// Relays messages as they come and lets only the status's trailers through.
+/// An answer that ends without a status ends in BROKER_UNAVAILABLE.
+pub(crate) struct ForwardBody {
+    inner: Body,
+    done: bool,
+}
+
+impl ForwardBody {
+    pub(crate) fn new(inner: Body) -> Self {
+        Self { inner, done: false }
+    }
+}
+
+fn failed(failure: Failure) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // The status is a constant of this crate: it always fits into headers.
+    let _ = failure.answer().add_header(&mut trailers);
+    trailers
+}
+
+impl http_body::Body for ForwardBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let trailers = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Err(data) => return Poll::Ready(Some(Ok(data))),
+                Ok(trailers) if headers::refuses_service_key(&trailers) => failed(Failure::ServiceKey),
+                Ok(trailers) if trailers.contains_key(headers::GRPC_STATUS) => headers::trailers(&trailers),
+                Ok(_) => failed(Failure::Protocol),
+            },
+            Some(Err(_)) | None => failed(Failure::Stream),
+        };
+        self.done = true;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+}

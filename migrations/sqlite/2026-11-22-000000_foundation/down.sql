@@ -1,0 +1,11 @@
+drop table audit_events;
+drop table answers;
+drop table upstream_revocations;
+drop table data_keys;
+drop table consents;
+drop table credentials;
+drop table connections;
+drop table providers;
+drop table taken_once;
+drop table api_keys;
+drop table workspaces;
