@@ -158,30 +158,67 @@ impl Cache {
     /// Asks the gateway in a task of its own, which no caller's drop cancels.
     fn ask(self: &Arc<Self>, slots: &mut Slots, connection_id: &str, purpose: Purpose) -> Flight {
         let number = slots.tick();
-        let mut landing = Landing {
-            cache: Arc::clone(self),
-            connection_id: connection_id.to_owned(),
-            number,
-            purpose,
-            outcome: None,
-        };
+        let (cache, connection) = (Arc::clone(self), connection_id.to_owned());
         let task = tokio::spawn(async move {
-            let outcome = landing.cache.call(&landing.connection_id, purpose).await;
-            landing.outcome = Some(outcome.clone());
+            let outcome = cache.call(&connection, purpose).await;
             // The slot is settled before a waiter can wake and look at it.
-            drop(landing);
+            cache.land(&connection, number, purpose, &outcome);
             outcome
         });
-        let outcome = async { task.await.unwrap_or(Err(Error::Interrupted)) }
-            .boxed()
-            .shared();
+        // The slot holds this future: a strong reference would keep the cache alive.
+        let (cache, connection) = (Arc::downgrade(self), connection_id.to_owned());
+        let outcome = async move {
+            match task.await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let outcome = Err(Error::Interrupted);
+                    if let Some(cache) = cache.upgrade() {
+                        cache.land(&connection, number, purpose, &outcome);
+                    }
+                    outcome
+                }
+            }
+        };
         let flight = Flight {
             number,
             purpose,
-            outcome,
+            outcome: outcome.boxed().shared(),
         };
         slots.touch(connection_id).flight = Some(flight.clone());
         flight
+    }
+
+    /// Takes in the outcome of the request with this number.
+    fn land(&self, connection_id: &str, number: u64, purpose: Purpose, outcome: &Outcome) {
+        let now = self.clock.now();
+        let mut slots = self.slots();
+        let Some(slot) = slots.get_mut(connection_id) else {
+            return;
+        };
+        if slot
+            .flight
+            .as_ref()
+            .is_none_or(|flight| flight.number != number)
+        {
+            return;
+        }
+        let replaces = slot.is_held() || purpose != Purpose::Fetch;
+        slot.land(purpose, outcome, now);
+        if slot.is_empty() {
+            slots.remove(connection_id);
+        }
+        drop(slots);
+        let error = outcome.as_ref().err();
+        if replaces {
+            telemetry::token_refreshed(error);
+        }
+        if let Some(error) = error {
+            warn!(
+                connection_id,
+                reason = error.reason(),
+                "no credential from the gateway"
+            );
+        }
     }
 
     async fn call(&self, connection_id: &str, purpose: Purpose) -> Outcome {
@@ -205,56 +242,5 @@ impl Cache {
             .get_mut(connection_id)
             .and_then(|slot| slot.usable(now));
         usable.filter(|_| error.is_temporary()).ok_or(error)
-    }
-}
-
-/// Settles the slot when its request ends, however it ends: with an answer, by
-/// a panic, or with the runtime.
-struct Landing {
-    cache: Arc<Cache>,
-    connection_id: String,
-    number: u64,
-    purpose: Purpose,
-    outcome: Option<Outcome>,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let now = self.cache.clock.now();
-        let mut slots = self.cache.slots();
-        let Some(slot) = slots.get_mut(&self.connection_id) else {
-            return;
-        };
-        if slot
-            .flight
-            .as_ref()
-            .is_none_or(|flight| flight.number != self.number)
-        {
-            return;
-        }
-        let replaces = slot.is_held() || self.purpose != Purpose::Fetch;
-        match &self.outcome {
-            Some(outcome) => slot.land(self.purpose, outcome, now),
-            None => slot.flight = None,
-        }
-        if slot.is_empty() {
-            slots.remove(&self.connection_id);
-        }
-        drop(slots);
-        let error = self
-            .outcome
-            .as_ref()
-            .and_then(|outcome| outcome.as_ref().err());
-        if replaces && self.outcome.is_some() {
-            telemetry::token_refreshed(error);
-        }
-        if let Some(error) = error {
-            let connection_id = self.connection_id.as_str();
-            warn!(
-                connection_id,
-                reason = error.reason(),
-                "no credential from the gateway"
-            );
-        }
     }
 }

@@ -77,6 +77,10 @@ fn apply(credential: &Credential, request: &mut Request) -> Result<(), Error> {
 
 /// A client that trusts the platform's roots and depends on no process-wide
 /// cryptography provider, changed as the caller likes, but for redirects.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an agent's own client, which its user points where they like; the egress guard is the broker's"
+)]
 pub(crate) fn build(
     change: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<reqwest::Client, Error> {
@@ -87,11 +91,12 @@ pub(crate) fn build(
     let mut roots = RootCertStore::empty();
     // A root that can't be read is left out; a site that needs it is refused.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| setting(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let client = ClientBuilder::new()
         .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT_TIMEOUT);

@@ -74,7 +74,13 @@ impl Failure {
             _ => tracing::warn!(kind = self.label(), "the broker did not answer"),
         }
         let message = "the broker can't be reached; try again shortly";
-        status::status(Code::Unavailable, "BROKER_UNAVAILABLE", message, Some(RETRY_AFTER), &[])
+        status::status(
+            Code::Unavailable,
+            "BROKER_UNAVAILABLE",
+            message,
+            Some(RETRY_AFTER),
+            &[],
+        )
     }
 }
 
@@ -102,7 +108,10 @@ impl Broker {
             endpoint = endpoint.tls_config(client_tls(config)).map_err(malformed)?;
         }
         let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { channels, next: Arc::default() })
+        Ok(Self {
+            channels,
+            next: Arc::default(),
+        })
     }
 
     fn channel(&self) -> Channel {
@@ -157,7 +166,10 @@ fn client_tls(config: &Config) -> ClientTlsConfig {
 
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 /// The channel keeps the deadline too, and may see it pass first.

@@ -7,9 +7,11 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::key;
 
 const LISTEN: &str = "an address and port to listen on, for instance 0.0.0.0:8080";
-const BROKER_URL: &str = "the broker's internal listener, for instance https://broker.internal:9090";
+const BROKER_URL: &str =
+    "the broker's internal listener, for instance https://broker.internal:9090";
 const BROKER_API_KEY: &str = "one of the broker's API_KEYS, 16 to 512 visible ASCII characters; make one with `openssl rand -hex 32`";
-const ORIGINS: &str = "origins as browsers send them, comma-separated, for instance https://app.example.com";
+const ORIGINS: &str =
+    "origins as browsers send them, comma-separated, for instance https://app.example.com";
 
 /// A gateway's configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -64,7 +66,9 @@ impl Config {
     /// A required setting is missing, or one can't be used.
     pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
         let config = Self {
-            listen: settings.optional("LISTEN").unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
+            listen: settings
+                .optional("LISTEN")
+                .unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
             tls: TlsIdentity::from_settings(settings)?,
             broker_url: settings.required("BROKER_URL", BROKER_URL)?,
             broker_api_key: settings.required("BROKER_API_KEY", BROKER_API_KEY)?.into(),
@@ -81,7 +85,10 @@ impl Config {
     ///
     /// The first value that can't be used, by its setting's name.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let port = self.listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let port = self
+            .listen
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() {
             return Err(SettingsError::malformed("LISTEN", LISTEN));
         }
@@ -98,8 +105,14 @@ impl Config {
         let uri: Uri = self.broker_url.parse().map_err(|_| malformed())?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
         let plain = uri.path() == "/" && uri.query().is_none();
-        let authority = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        if scheme && plain && authority { Ok(uri) } else { Err(malformed()) }
+        let authority = uri
+            .authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'));
+        if scheme && plain && authority {
+            Ok(uri)
+        } else {
+            Err(malformed())
+        }
     }
 
     pub(crate) fn origins(&self) -> Result<Vec<HeaderValue>, SettingsError> {
@@ -123,7 +136,9 @@ fn origin_value(origin: &str) -> Option<HeaderValue> {
 impl BrokerTls {
     fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
         let ca = settings.optional("BROKER_CA_FILE");
-        let ca = ca.map(|path| read_certificates("BROKER_CA_FILE", &path)).transpose()?;
+        let ca = ca
+            .map(|path| read_certificates("BROKER_CA_FILE", &path))
+            .transpose()?;
         let certificate = settings.optional("BROKER_CERT_FILE");
         let key = settings.optional("BROKER_KEY_FILE");
         let identity = match (certificate, key) {

@@ -20,7 +20,12 @@ const REQUEST: [&str; 10] = [
 ];
 
 /// Headers that their pages may read.
-const RESPONSE: [&str; 4] = ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"];
+const RESPONSE: [&str; 4] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-request-id",
+];
 
 /// Browsers keep a preflight's answer for at most two hours.
 const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -31,8 +36,17 @@ pub(crate) fn layer(origins: Vec<HeaderValue>) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-    let exposed = RESPONSE.map(HeaderName::from_static).into_iter().chain([header::RETRY_AFTER]);
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
+    let exposed = RESPONSE
+        .map(HeaderName::from_static)
+        .into_iter()
+        .chain([header::RETRY_AFTER]);
     Some(
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins))

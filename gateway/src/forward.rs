@@ -14,9 +14,7 @@ use std::{
 
 use dromos_serve::{Deadline, status};
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
-    header::CONTENT_TYPE,
-    uri::PathAndQuery,
+    HeaderValue, Request, Response, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery,
 };
 use tonic::{Status, body::Body, service::Routes};
 use tower::Service;
@@ -50,8 +48,15 @@ impl Forward {
         broker: Broker,
         local: Routes,
     ) -> Self {
-        let targets = rules.into_iter().filter_map(|path| Some((path.to_owned(), target(path)?)));
-        Self { targets: Arc::new(targets.collect()), service_key, broker, local }
+        let targets = rules
+            .into_iter()
+            .filter_map(|path| Some((path.to_owned(), target(path)?)));
+        Self {
+            targets: Arc::new(targets.collect()),
+            service_key,
+            broker,
+            local,
+        }
     }
 }
 
@@ -90,21 +95,30 @@ impl Service<Request<Body>> for Forward {
         *outbound.method_mut() = http::Method::POST;
         *outbound.version_mut() = http::Version::HTTP_2;
         *outbound.uri_mut() = Uri::from(target);
-        *outbound.headers_mut() =
-            headers::request(&from.headers, self.service_key.clone(), caller_key, deadline);
+        *outbound.headers_mut() = headers::request(
+            &from.headers,
+            self.service_key.clone(),
+            caller_key,
+            deadline,
+        );
         let answer = self.broker.call(outbound);
         Box::pin(async move { Ok(relay(answer.await).unwrap_or_else(Status::into_http)) })
     }
 }
 
-fn refuse(status: Status) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>> {
+fn refuse(
+    status: Status,
+) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>> {
     Box::pin(std::future::ready(Ok(status.into_http())))
 }
 
 /// The broker's answer as the caller may see it.
 fn relay(answer: Result<Response<Body>, Status>) -> Result<Response<Body>, Status> {
     let (from, body) = answer?.into_parts();
-    let content_type = from.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let content_type = from
+        .headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
     if from.status != StatusCode::OK || !content_type.starts_with(b"application/grpc") {
         return Err(Failure::Protocol.answer());
     }
@@ -112,7 +126,11 @@ fn relay(answer: Result<Response<Body>, Status>) -> Result<Response<Body>, Statu
         return Err(Failure::ServiceKey.answer());
     }
     let ended = from.headers.contains_key(headers::GRPC_STATUS);
-    let body = if ended { Body::empty() } else { Body::new(ForwardBody::new(body)) };
+    let body = if ended {
+        Body::empty()
+    } else {
+        Body::new(ForwardBody::new(body))
+    };
     let mut response = Response::new(body);
     *response.headers_mut() = headers::response(&from.headers);
     Ok(response)
@@ -130,7 +148,11 @@ mod tests {
             for method in service.methods() {
                 let path = format!("/{}/{}", service.full_name(), method.name());
                 let public = service.full_name().starts_with("dromos.v1.");
-                assert_eq!(ACCESS.contains_key(&path) && target(&path).is_some(), public, "{path}");
+                assert_eq!(
+                    ACCESS.contains_key(&path) && target(&path).is_some(),
+                    public,
+                    "{path}"
+                );
             }
         }
     }
@@ -139,7 +161,9 @@ mod tests {
     fn what_is_called_at_the_broker_exists_there_with_the_same_messages() {
         let find = |path: &str| {
             let (service, method) = path.trim_start_matches('/').split_once('/')?;
-            POOL.get_service_by_name(service)?.methods().find(|found| found.name() == method)
+            POOL.get_service_by_name(service)?
+                .methods()
+                .find(|found| found.name() == method)
         };
         for path in ACCESS.keys().filter(|path| path.starts_with(PUBLIC)) {
             let public = find(path).unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use tonic::{Status, body::Body};
 
 use crate::{broker::Failure, headers};
@@ -46,8 +46,12 @@ impl http_body::Body for ForwardBody {
         let trailers = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_trailers() {
                 Err(data) => return Poll::Ready(Some(Ok(data))),
-                Ok(trailers) if headers::refuses_service_key(&trailers) => failed(Failure::ServiceKey),
-                Ok(trailers) if trailers.contains_key(headers::GRPC_STATUS) => headers::trailers(&trailers),
+                Ok(trailers) if headers::refuses_service_key(&trailers) => {
+                    failed(Failure::ServiceKey)
+                }
+                Ok(trailers) if trailers.contains_key(headers::GRPC_STATUS) => {
+                    headers::trailers(&trailers)
+                }
                 Ok(_) => failed(Failure::Protocol),
             },
             Some(Err(_)) | None => failed(Failure::Stream),

@@ -81,5 +81,7 @@ pub(crate) fn trailers(from: &HeaderMap) -> HeaderMap {
 
 /// Whether the broker refused the gateway's own service key.
 pub(crate) fn refuses_service_key(headers: &HeaderMap) -> bool {
-    headers.get(REFUSED).is_some_and(|value| value == "service-key")
+    headers
+        .get(REFUSED)
+        .is_some_and(|value| value == "service-key")
 }

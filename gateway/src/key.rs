@@ -12,7 +12,9 @@ pub(crate) fn is_well_formed(key: &[u8]) -> bool {
 /// is valid is for the broker to say.
 pub(crate) fn of(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
-    let (only, None) = (given.next()?, given.next()) else { return None };
+    let (only, None) = (given.next()?, given.next()) else {
+        return None;
+    };
     let (scheme, key) = only.as_bytes().split_at_checked(7)?;
     if !scheme.eq_ignore_ascii_case(b"bearer ") || !is_well_formed(key) {
         return None;
@@ -27,7 +29,9 @@ mod tests {
     use super::*;
 
     fn key_of(values: &[&'static str]) -> Option<String> {
-        let pairs = values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
+        let pairs = values
+            .iter()
+            .map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(name, value);
@@ -37,8 +41,14 @@ mod tests {
 
     #[test]
     fn a_bearer_key_is_taken_whatever_the_schemes_case() {
-        assert_eq!(key_of(&["Bearer 0123456789abcdef"]).as_deref(), Some("0123456789abcdef"));
-        assert_eq!(key_of(&["bEARER 0123456789abcdef"]).as_deref(), Some("0123456789abcdef"));
+        assert_eq!(
+            key_of(&["Bearer 0123456789abcdef"]).as_deref(),
+            Some("0123456789abcdef")
+        );
+        assert_eq!(
+            key_of(&["bEARER 0123456789abcdef"]).as_deref(),
+            Some("0123456789abcdef")
+        );
     }
 
     #[test]

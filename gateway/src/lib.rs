@@ -15,17 +15,28 @@ use std::{future::Future, io, net::SocketAddr};
 use axum::Router;
 use dromos_proto::{ACCESS, FILE_DESCRIPTOR_SET, POOL};
 use dromos_serve::{
-    GrpcApp, ListenOptions, ReflectionError, Settings, SettingsError, add_reflection, observe,
+    GrpcApp, ListenOptions, MAX_BODY, ReflectionError, Settings, SettingsError, add_reflection,
+    observe,
 };
 use http::HeaderValue;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
+use transcode::{BuildError, Transcoder};
 
 pub use config::{BrokerTls, Config};
 
 use crate::{broker::Broker, forward::Forward};
+
+/// What a REST caller's headers give to the call.
+const REST_REQUEST: [&str; 5] = [
+    "authorization",
+    "user-agent",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+];
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +48,12 @@ pub enum GatewayError {
     /// The address can't be listened on.
     #[error("LISTEN can't be bound: {0}")]
     Bind(#[source] io::Error),
-    /// The contract that this program was built with can't be served.
+    /// The contract that this program was built with can't be reflected.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
+    /// The contract that this program was built with can't be served as REST.
+    #[error(transparent)]
+    Rest(#[from] BuildError),
 }
 
 /// A gateway that listens, and serves once it is run.
@@ -70,13 +84,24 @@ impl Gateway {
     pub async fn bind(config: Config) -> Result<Self, GatewayError> {
         config.check()?;
         let options = ListenOptions {
-            tls: config.tls.as_ref().map(|tls| tls.server_config()).transpose()?,
+            tls: config
+                .tls
+                .as_ref()
+                .map(|tls| tls.server_config())
+                .transpose()?,
             ..ListenOptions::default()
         };
         let app = app(&config).await?;
-        let listener = TcpListener::bind(&config.listen).await.map_err(GatewayError::Bind)?;
+        let listener = TcpListener::bind(&config.listen)
+            .await
+            .map_err(GatewayError::Bind)?;
         let local_addr = listener.local_addr().map_err(GatewayError::Bind)?;
-        Ok(Self { listener, local_addr, app, options })
+        Ok(Self {
+            listener,
+            local_addr,
+            app,
+            options,
+        })
     }
 
     /// Where it listens.
@@ -106,11 +131,20 @@ async fn app(config: &Config) -> Result<Router, GatewayError> {
         broker.clone(),
         local(&services).await?,
     );
-    let app = GrpcApp::new("gateway", forward, &POOL, &services).ready(move || {
+    let transcoder = Transcoder::builder(POOL.clone())
+        .services(services.iter().copied())
+        .request_headers(REST_REQUEST)
+        .response_headers(["cache-control"])
+        .max_body(MAX_BODY)
+        .build()?;
+    let ready = move || {
         let broker = broker.clone();
         async move { broker.is_serving().await }
-    });
-    let app = app.into_router();
+    };
+    let app = GrpcApp::new("gateway", forward, &POOL, &services)
+        .transcoder(transcoder)
+        .ready(ready)
+        .into_router();
     let app = match cors::layer(config.origins()?) {
         Some(cors) => app.layer(cors),
         None => app,
@@ -123,7 +157,9 @@ async fn local(services: &[&str]) -> Result<Routes, GatewayError> {
     let mut routes = Routes::builder();
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in services {
-        reporter.set_service_status(*service, ServingStatus::Serving).await;
+        reporter
+            .set_service_status(*service, ServingStatus::Serving)
+            .await;
     }
     routes.add_service(health);
     add_reflection(&mut routes, FILE_DESCRIPTOR_SET, services)?;

@@ -7,7 +7,8 @@ use axum::{Router, response::IntoResponse, routing::get};
 use http::{Request, Response, StatusCode, header};
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
-use tower::Service;
+use tower::{Service, ServiceBuilder};
+use transcode::Transcoder;
 
 use crate::{
     deadline::Deadlines,
@@ -31,7 +32,7 @@ pub struct GrpcApp<S> {
     deadlines: Deadlines,
     max_body: usize,
     ready: Ready,
-    rest: Option<Box<dyn FnOnce(RpcService<S>) -> Rest>>,
+    transcoder: Option<Transcoder>,
 }
 
 impl<S> GrpcApp<S>
@@ -56,7 +57,7 @@ where
             deadlines: Deadlines::default(),
             max_body: MAX_BODY,
             ready: Arc::new(|| Box::pin(std::future::ready(true))),
-            rest: None,
+            transcoder: None,
         }
     }
 
@@ -67,6 +68,12 @@ where
         R: Future<Output = bool> + Send + 'static,
     {
         self.ready = Arc::new(move || Box::pin(check()));
+        self
+    }
+
+    /// Serves REST too; without it, whatever is not gRPC or gRPC-Web is 404.
+    pub fn transcoder(mut self, transcoder: Transcoder) -> Self {
+        self.transcoder = Some(transcoder);
         self
     }
 
@@ -85,6 +92,7 @@ where
     /// The app as a router. What it lacks are request ids and the access log:
     /// wrap it in [`crate::observe`], after any layers of one's own.
     pub fn into_router(self) -> Router {
+        telemetry::install_metrics();
         let names = Arc::new(Names::new(&self.name));
         let rpc = RpcService::new(
             self.inner,
@@ -93,7 +101,12 @@ where
             self.max_body,
             names.clone(),
         );
-        let rest = self.rest.map(|rest| rest(rpc.clone()));
+        let rest = self.transcoder.map(|transcoder| {
+            let service = ServiceBuilder::new()
+                .map_response(|response: Response<Body>| response.map(axum::body::Body::new))
+                .service(transcoder.service(rpc.clone()));
+            Rest::new(service)
+        });
         let dispatch = Dispatch::new(rpc, rest, self.table, self.max_body, names);
         let ready = self.ready;
         let readyz = move || {
@@ -106,7 +119,10 @@ where
             }
         };
         let metrics = || async {
-            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            let kind = [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )];
             (kind, telemetry::render_metrics()).into_response()
         };
         Router::new()

@@ -43,18 +43,27 @@ impl FromStr for Cidr {
             None => (text.trim(), None),
         };
         let address: IpAddr = address.parse().map_err(|_| CidrError)?;
-        let (width, offset) = if address.is_ipv4() { (32, 96) } else { (128, 0) };
+        let (width, offset) = if address.is_ipv4() {
+            (32, 96)
+        } else {
+            (128, 0)
+        };
         let length = match length {
             None => width,
             // `parse` alone would take "+8".
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok().filter(|length| *length <= width).ok_or(CidrError)?
-            }
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
+                .parse()
+                .ok()
+                .filter(|length| *length <= width)
+                .ok_or(CidrError)?,
             Some(_) => return Err(CidrError),
         };
         let host_bits = Ipv6Addr::BITS - (offset + length);
         let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        Ok(Self { network: mapped(address) & mask, mask })
+        Ok(Self {
+            network: mapped(address) & mask,
+            mask,
+        })
     }
 }
 
@@ -74,14 +83,28 @@ mod tests {
             ("::1", "::1", "127.0.0.1"),
         ] {
             let cidr: Cidr = range.parse().unwrap();
-            assert!(cidr.contains(inside.parse().unwrap()), "{range} holds {inside}");
-            assert!(!cidr.contains(outside.parse().unwrap()), "{range} does not hold {outside}");
+            assert!(
+                cidr.contains(inside.parse().unwrap()),
+                "{range} holds {inside}"
+            );
+            assert!(
+                !cidr.contains(outside.parse().unwrap()),
+                "{range} does not hold {outside}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/+8", "10.0.0.0/", "host/8"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "host/8",
+        ] {
             assert_eq!(text.parse::<Cidr>(), Err(CidrError), "{text}");
         }
     }

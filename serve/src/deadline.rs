@@ -19,7 +19,10 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { default: Duration::from_secs(30), max: Duration::from_secs(60) }
+        Self {
+            default: Duration::from_secs(30),
+            max: Duration::from_secs(60),
+        }
     }
 }
 
@@ -36,7 +39,11 @@ impl Deadline {
 
 /// The deadline of a call that begins now. A server stream has one only where
 /// the caller asks for it; a malformed header counts as none.
-pub(crate) fn deadline(headers: &HeaderMap, streams: bool, deadlines: Deadlines) -> Option<Deadline> {
+pub(crate) fn deadline(
+    headers: &HeaderMap,
+    streams: bool,
+    deadlines: Deadlines,
+) -> Option<Deadline> {
     let asked = headers.get(GRPC_TIMEOUT).and_then(parse_timeout);
     let granted = match (asked, streams) {
         (Some(asked), false) => asked.min(deadlines.max),
@@ -72,7 +79,8 @@ pub fn format_timeout(timeout: Duration) -> HeaderValue {
     let units = [(timeout.as_micros(), 'u'), (timeout.as_millis(), 'm')];
     let fitting = units.into_iter().find(|(amount, _)| *amount <= MOST);
     let (amount, unit) = fitting.unwrap_or((u128::from(timeout.as_secs()).min(MOST), 'S'));
-    HeaderValue::try_from(format!("{amount}{unit}")).expect("digits and a letter are a header value")
+    HeaderValue::try_from(format!("{amount}{unit}"))
+        .expect("digits and a letter are a header value")
 }
 
 #[cfg(test)]
@@ -100,7 +108,11 @@ mod tests {
             ("123456789S", None),
             ("1.5S", None),
         ] {
-            assert_eq!(parse_timeout(&HeaderValue::from_static(text)), expected, "{text}");
+            assert_eq!(
+                parse_timeout(&HeaderValue::from_static(text)),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -108,7 +120,10 @@ mod tests {
     fn a_formatted_timeout_parses_to_the_same_or_a_little_less() {
         for timeout in [0, 1, 99_999_999, 100_000_000, 123_456_789_000].map(Duration::from_micros) {
             let parsed = parse_timeout(&format_timeout(timeout)).unwrap();
-            assert!(parsed <= timeout && timeout - parsed < Duration::from_secs(1), "{timeout:?}");
+            assert!(
+                parsed <= timeout && timeout - parsed < Duration::from_secs(1),
+                "{timeout:?}"
+            );
         }
     }
 

@@ -61,7 +61,10 @@ fn files_of(descriptor_set: &[u8], services: &[&str]) -> Result<Vec<u8>, Reflect
     let mut wanted: Vec<String> = Vec::new();
     for service in services {
         let defines = |file: &FileDescriptorProto| {
-            let mut names = file.service.iter().map(|found| format!("{}.{}", file.package(), found.name()));
+            let mut names = file
+                .service
+                .iter()
+                .map(|found| format!("{}.{}", file.package(), found.name()));
             names.any(|name| name == *service)
         };
         let found = files.values().find(|(file, _)| defines(file));
@@ -70,10 +73,18 @@ fn files_of(descriptor_set: &[u8], services: &[&str]) -> Result<Vec<u8>, Reflect
     }
     let mut kept = BTreeSet::new();
     while let Some(name) = wanted.pop() {
-        if let Some((file, _)) = files.get(&name) && kept.insert(name) {
+        if let Some((file, _)) = files.get(&name)
+            && kept.insert(name)
+        {
             wanted.extend(file.dependency.iter().cloned());
         }
     }
-    let file = files.into_iter().filter(|(name, _)| kept.contains(name)).map(|(_, (_, bytes))| bytes);
-    Ok(EncodedFiles { file: file.collect() }.encode_to_vec())
+    let file = files
+        .into_iter()
+        .filter(|(name, _)| kept.contains(name))
+        .map(|(_, (_, bytes))| bytes);
+    Ok(EncodedFiles {
+        file: file.collect(),
+    }
+    .encode_to_vec())
 }

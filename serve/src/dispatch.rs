@@ -9,7 +9,10 @@ use std::{
 };
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderValue, Method, StatusCode, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Method, StatusCode, Version,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use tonic::Code;
 use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::{Layer, Service, util::BoxCloneSyncService};
@@ -56,7 +59,14 @@ impl<S: Clone> Dispatch<S> {
         max_body: usize,
         names: Arc<Names>,
     ) -> Self {
-        Self { web: GrpcWebLayer::new().layer(rpc.clone()), rpc, rest, table, max_body, names }
+        Self {
+            web: GrpcWebLayer::new().layer(rpc.clone()),
+            rpc,
+            rest,
+            table,
+            max_body,
+            names,
+        }
     }
 
     /// The most bytes that a body may have on the wire.
@@ -71,8 +81,15 @@ impl<S: Clone> Dispatch<S> {
 }
 
 fn kind(request: &Request) -> Kind {
-    let value = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let value = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let essence = value
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     match essence.to_ascii_lowercase().as_slice() {
         b"application/grpc" | b"application/grpc+proto" => Kind::Grpc,
         b"application/grpc-web" | b"application/grpc-web+proto" => {
@@ -88,8 +105,11 @@ fn kind(request: &Request) -> Kind {
 
 impl<S> Service<Request> for Dispatch<S>
 where
-    S: Service<http::Request<tonic::body::Body>, Response = http::Response<tonic::body::Body>, Error = Infallible>
-        + Clone
+    S: Service<
+            http::Request<tonic::body::Body>,
+            Response = http::Response<tonic::body::Body>,
+            Error = Infallible,
+        > + Clone
         + Send
         + Sync
         + 'static,
@@ -128,12 +148,22 @@ where
         let limited = |body: Body| LimitedBody::new(body, limit, context.clone());
         match kind {
             Kind::Grpc => {
-                let answer = self.rpc.call(request.map(|body| tonic::body::Body::new(limited(body))));
+                let answer = self
+                    .rpc
+                    .call(request.map(|body| tonic::body::Body::new(limited(body))));
                 Box::pin(async move { Ok(answer.await?.map(Body::new)) })
             }
             Kind::GrpcWeb(content_type) => {
-                request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-                let answer = self.web.call(request.map(|body| tonic::body::Body::new(limited(body))));
+                let kind = HeaderValue::from_static(content_type);
+                // A page that does not say which form it takes gets its own.
+                let accept = request.headers().get(ACCEPT).map(HeaderValue::as_bytes);
+                if !accept.is_some_and(|accept| accept.starts_with(b"application/grpc-web")) {
+                    request.headers_mut().insert(ACCEPT, kind.clone());
+                }
+                request.headers_mut().insert(CONTENT_TYPE, kind);
+                let answer = self
+                    .web
+                    .call(request.map(|body| tonic::body::Body::new(limited(body))));
                 Box::pin(async move { Ok(answer.await?.map(Body::new)) })
             }
             Kind::UnknownGrpc | Kind::Rest => {

@@ -33,7 +33,13 @@ pin_project! {
 
 impl<B> LimitedBody<B> {
     pub(crate) fn new(inner: B, limit: usize, context: RequestContext) -> Self {
-        Self { inner, left: limit, limit, timer: None, context }
+        Self {
+            inner,
+            left: limit,
+            limit,
+            timer: None,
+            context,
+        }
     }
 }
 

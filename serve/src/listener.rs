@@ -72,7 +72,11 @@ pub async fn serve(
     let mut shutdown = pin!(shutdown);
     loop {
         let next = async {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let place = places
+                .clone()
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
@@ -87,7 +91,9 @@ pub async fn serve(
                     drop(place);
                 });
             }
-            Ok((_, peer)) => tracing::debug!(peer = %peer.ip(), "connection refused by the allow-list"),
+            Ok((_, peer)) => {
+                tracing::debug!(peer = %peer.ip(), "connection refused by the allow-list")
+            }
             Err(error) => pause_after(&error).await,
         }
     }
@@ -95,7 +101,10 @@ pub async fn serve(
     server.closing.cancel();
     tasks.close();
     if timeout(server.options.drain, tasks.wait()).await.is_err() {
-        tracing::warn!(connections = tasks.len(), "requests still in flight at shutdown were dropped");
+        tracing::warn!(
+            connections = tasks.len(),
+            "requests still in flight at shutdown were dropped"
+        );
         server.closed.cancel();
         tasks.wait().await;
     }
@@ -105,7 +114,10 @@ pub async fn serve(
 /// descriptors run out, accepting again at once would only spin.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+    if !matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    ) {
         tracing::error!(%error, "a connection can't be accepted");
         sleep(Duration::from_millis(200)).await;
     }
@@ -158,7 +170,9 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
-        let Some(tls) = &self.tls else { return self.drive(stream, peer).await };
+        let Some(tls) = &self.tls else {
+            return self.drive(stream, peer).await;
+        };
         match timeout(self.options.handshake_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.drive(stream, peer).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

@@ -52,7 +52,12 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn start(names: Arc<Names>, rpc: Arc<str>, context: RequestContext) -> Self {
-        Self { names, rpc, context, started: Instant::now() }
+        Self {
+            names,
+            rpc,
+            context,
+            started: Instant::now(),
+        }
     }
 
     /// Takes the code from headers or trailers, where they hold one.

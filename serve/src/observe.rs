@@ -35,12 +35,19 @@ use crate::{
 /// The line names the gRPC method or the route's template. A path or query as
 /// sent is never logged: it may hold a code, a state or a token.
 pub fn observe(router: Router) -> Router {
-    router.route_layer(middleware::from_fn(name_route)).layer(ObserveLayer)
+    router
+        .route_layer(middleware::from_fn(name_route))
+        .layer(ObserveLayer)
 }
 
 async fn name_route(request: Request, next: Next) -> Response {
-    let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    if let (Some(context), Some(template)) = (request.extensions().get::<RequestContext>(), template) {
+    let template = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
+    if let (Some(context), Some(template)) =
+        (request.extensions().get::<RequestContext>(), template)
+    {
         context.set_route(Arc::from(template));
     }
     next.run(request).await
@@ -147,7 +154,8 @@ impl http_body::Body for LoggedBody {
         let mut inner = this.inner;
         let frame = inner.as_mut().poll_frame(cx);
         let failed = matches!(frame, Poll::Ready(Some(Err(_))));
-        this.line.complete = !failed && (matches!(frame, Poll::Ready(None)) || inner.is_end_stream());
+        this.line.complete =
+            !failed && (matches!(frame, Poll::Ready(None)) || inner.is_end_stream());
         frame
     }
 

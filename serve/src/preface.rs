@@ -32,7 +32,11 @@ pin_project! {
 
 impl<I> FirstBytes<I> {
     pub(crate) fn new(inner: I, within: Duration) -> Self {
-        Self { inner, matched: 0, timer: Some(Box::pin(sleep(within))) }
+        Self {
+            inner,
+            matched: 0,
+            timer: Some(Box::pin(sleep(within))),
+        }
     }
 }
 
@@ -45,7 +49,9 @@ impl<I: AsyncRead> AsyncRead for FirstBytes<I> {
         let this = self.project();
         let before = buffer.filled().len();
         let polled = this.inner.poll_read(cx, buffer);
-        let Some(timer) = this.timer else { return polled };
+        let Some(timer) = this.timer else {
+            return polled;
+        };
         if polled.is_pending() {
             return match timer.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -54,7 +60,11 @@ impl<I: AsyncRead> AsyncRead for FirstBytes<I> {
         }
         let new = buffer.filled().get(before..).unwrap_or_default();
         let expected = PREFACE.get(*this.matched..).unwrap_or_default();
-        let same = new.iter().zip(expected).take_while(|(new, expected)| new == expected).count();
+        let same = new
+            .iter()
+            .zip(expected)
+            .take_while(|(new, expected)| new == expected)
+            .count();
         *this.matched += same;
         if same < new.len() || *this.matched == PREFACE.len() {
             *this.timer = None;
@@ -64,7 +74,11 @@ impl<I: AsyncRead> AsyncRead for FirstBytes<I> {
 }
 
 impl<I: AsyncWrite> AsyncWrite for FirstBytes<I> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.project().inner.poll_write(cx, bytes)
     }
 

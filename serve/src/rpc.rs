@@ -44,13 +44,23 @@ impl<S> RpcService<S> {
         limit: usize,
         names: Arc<Names>,
     ) -> Self {
-        Self { inner, table, deadlines, limit, names, unknown: Arc::from(UNKNOWN) }
+        Self {
+            inner,
+            table,
+            deadlines,
+            limit,
+            names,
+            unknown: Arc::from(UNKNOWN),
+        }
     }
 }
 
 impl<S> Service<Request<Body>> for RpcService<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -67,7 +77,11 @@ where
         let rpc = self.table.get(request.uri().path());
         let label = rpc.map_or_else(|| self.unknown.clone(), |rpc| rpc.path.clone());
         context.set_route(label.clone());
-        let deadline = deadline(request.headers(), rpc.is_some_and(|rpc| rpc.streams), self.deadlines);
+        let deadline = deadline(
+            request.headers(),
+            rpc.is_some_and(|rpc| rpc.streams),
+            self.deadlines,
+        );
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use tokio::time::Sleep;
 use tonic::{Status, body::Body};
 
@@ -25,7 +25,12 @@ pub(crate) struct RpcBody {
 
 impl RpcBody {
     pub(crate) fn new(inner: Body, timer: Option<Pin<Box<Sleep>>>, meter: Meter) -> Self {
-        Self { done: inner.is_end_stream(), inner, timer, meter }
+        Self {
+            done: inner.is_end_stream(),
+            inner,
+            timer,
+            meter,
+        }
     }
 
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -52,7 +57,9 @@ impl http_body::Body for RpcBody {
         if this.done {
             return Poll::Ready(None);
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            Pin::new(&mut this.inner).poll_frame(cx)
+        }));
         match polled {
             Ok(Poll::Ready(Some(Ok(frame)))) => {
                 if let Some(trailers) = frame.trailers_ref() {
@@ -70,8 +77,15 @@ impl http_body::Body for RpcBody {
                 this.end(&status::internal())
             }
             Ok(Poll::Pending) => {
-                let passed = this.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
-                if passed { this.end(&status::deadline_exceeded()) } else { Poll::Pending }
+                let passed = this
+                    .timer
+                    .as_mut()
+                    .is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+                if passed {
+                    this.end(&status::deadline_exceeded())
+                } else {
+                    Poll::Pending
+                }
             }
             Err(_) => this.end(&status::internal()),
         }
@@ -81,7 +95,6 @@ impl http_body::Body for RpcBody {
         self.done
     }
 
-    fn size_hint(&self) -> SizeHint {
-        if self.done { SizeHint::with_exact(0) } else { self.inner.size_hint() }
-    }
+    // No size is hinted: an exact one would become a content-length, and
+    // trailers after it would never be sent.
 }

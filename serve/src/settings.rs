@@ -45,12 +45,18 @@ pub enum SettingsError {
 impl SettingsError {
     /// The setting `name` is absent; `how` says how to make one.
     pub fn missing(name: impl Into<String>, how: impl Into<String>) -> Self {
-        Self::Missing { name: name.into(), how: how.into() }
+        Self::Missing {
+            name: name.into(),
+            how: how.into(),
+        }
     }
 
     /// The setting `name` can't be used; `how` says how to make a good one.
     pub fn malformed(name: impl Into<String>, how: impl Into<String>) -> Self {
-        Self::Malformed { name: name.into(), how: how.into() }
+        Self::Malformed {
+            name: name.into(),
+            how: how.into(),
+        }
     }
 }
 
@@ -79,13 +85,24 @@ impl Settings {
     /// The file can't be read, or is not a flat TOML table.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
         let file = file.map(read_file).transpose()?.unwrap_or_default();
-        Ok(Self { environment: Environment::Process, file })
+        Ok(Self {
+            environment: Environment::Process,
+            file,
+        })
     }
 
     /// Exactly these settings, for tests and for services run in-process.
-    pub fn from_map<K: Into<String>, V: Into<String>>(map: impl IntoIterator<Item = (K, V)>) -> Self {
-        let given = map.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { environment: Environment::Given(given), file: BTreeMap::new() }
+    pub fn from_map<K: Into<String>, V: Into<String>>(
+        map: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let given = map
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Self {
+            environment: Environment::Given(given),
+            file: BTreeMap::new(),
+        }
     }
 
     /// These settings over a TOML text, as [`Settings::load`] reads it.
@@ -117,7 +134,8 @@ impl Settings {
     ///
     /// It is absent.
     pub fn required(&self, name: &str, how: &str) -> Result<String, SettingsError> {
-        self.optional(name).ok_or_else(|| SettingsError::missing(name, how))
+        self.optional(name)
+            .ok_or_else(|| SettingsError::missing(name, how))
     }
 
     /// The setting `name` as a `T`, if there is one; `how` tells in the error
@@ -128,14 +146,21 @@ impl Settings {
     /// It is no `T`.
     pub fn parsed<T: FromStr>(&self, name: &str, how: &str) -> Result<Option<T>, SettingsError> {
         self.optional(name)
-            .map(|value| value.parse().map_err(|_| SettingsError::malformed(name, how)))
+            .map(|value| {
+                value
+                    .parse()
+                    .map_err(|_| SettingsError::malformed(name, how))
+            })
             .transpose()
     }
 
     /// The setting `name` as a list: comma-separated, empty items left out.
     pub fn list(&self, name: &str) -> Vec<String> {
         let value = self.optional(name).unwrap_or_default();
-        let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = value
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty());
         items.map(str::to_owned).collect()
     }
 
@@ -146,7 +171,12 @@ impl Settings {
     /// An item is no `T`.
     pub fn parsed_list<T: FromStr>(&self, name: &str, how: &str) -> Result<Vec<T>, SettingsError> {
         let items = self.list(name).into_iter();
-        items.map(|item| item.parse().map_err(|_| SettingsError::malformed(name, how))).collect()
+        items
+            .map(|item| {
+                item.parse()
+                    .map_err(|_| SettingsError::malformed(name, how))
+            })
+            .collect()
     }
 
     /// The setting `name` as yes or no; absent means no.
@@ -155,7 +185,11 @@ impl Settings {
     ///
     /// It is neither of `true`, `1`, `yes`, `on`, `false`, `0`, `no`, `off`.
     pub fn flag(&self, name: &str) -> Result<bool, SettingsError> {
-        match self.optional(name).map(|value| value.to_ascii_lowercase()).as_deref() {
+        match self
+            .optional(name)
+            .map(|value| value.to_ascii_lowercase())
+            .as_deref()
+        {
             None | Some("false" | "0" | "no" | "off") => Ok(false),
             Some("true" | "1" | "yes" | "on") => Ok(true),
             Some(_) => Err(SettingsError::malformed(name, "true or false")),
@@ -176,8 +210,14 @@ fn parse_file(text: &str, path: &str) -> Result<BTreeMap<String, String>, Settin
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         // The parser's own message quotes the line, and with it a secret.
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = 1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
-        SettingsError::File { path: path.to_owned(), problem: format!("line {line} is not valid TOML") }
+        let line = 1 + text.as_bytes()[..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        SettingsError::File {
+            path: path.to_owned(),
+            problem: format!("line {line} is not valid TOML"),
+        }
     })?;
     table
         .into_iter()
@@ -197,7 +237,11 @@ fn flat(value: &Value) -> Option<String> {
         Value::Float(number) => number.to_string(),
         Value::Boolean(flag) => flag.to_string(),
         Value::Datetime(time) => time.to_string(),
-        Value::Array(items) => items.iter().map(flat).collect::<Option<Vec<_>>>()?.join(","),
+        Value::Array(items) => items
+            .iter()
+            .map(flat)
+            .collect::<Option<Vec<_>>>()?
+            .join(","),
         Value::Table(_) => return None,
     })
 }

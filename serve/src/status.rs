@@ -19,8 +19,10 @@ pub fn status(
     retry_after: Option<Duration>,
     metadata: &[(&str, &str)],
 ) -> Status {
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, DOMAIN, metadata);
     if let Some(delay) = retry_after {
@@ -43,7 +45,13 @@ pub fn invalid_argument(violations: &[(&str, &str)]) -> Status {
 
 /// INTERNAL, and nothing about what happened inside.
 pub fn internal() -> Status {
-    status(Code::Internal, "INTERNAL", "an internal error occurred", None, &[])
+    status(
+        Code::Internal,
+        "INTERNAL",
+        "an internal error occurred",
+        None,
+        &[],
+    )
 }
 
 /// UNAUTHENTICATED, the same whatever is wrong with the key.
@@ -55,7 +63,13 @@ pub fn unauthenticated() -> Status {
 /// DEADLINE_EXCEEDED.
 pub fn deadline_exceeded() -> Status {
     let message = "the deadline passed before the answer was ready";
-    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, None, &[])
+    status(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        message,
+        None,
+        &[],
+    )
 }
 
 /// UNIMPLEMENTED: no such method is served here.
@@ -66,5 +80,11 @@ pub fn unimplemented() -> Status {
 /// RESOURCE_EXHAUSTED: the request's body has more than `limit` bytes.
 pub fn too_large(limit: usize) -> Status {
     let message = format!("the request is larger than {limit} bytes");
-    status(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message, None, &[])
+    status(
+        Code::ResourceExhausted,
+        "REQUEST_TOO_LARGE",
+        message,
+        None,
+        &[],
+    )
 }

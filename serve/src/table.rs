@@ -9,8 +9,14 @@ const COMMON: [(&str, bool); 5] = [
     ("/grpc.health.v1.Health/Check", false),
     ("/grpc.health.v1.Health/List", false),
     ("/grpc.health.v1.Health/Watch", true),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true),
+    (
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        true,
+    ),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        true,
+    ),
 ];
 
 /// One method.
@@ -29,7 +35,9 @@ impl RpcTable {
     /// The methods of `services` (full names), and those of health and
     /// reflection.
     pub(crate) fn new(pool: &DescriptorPool, services: &[String]) -> Self {
-        let wanted = pool.services().filter(|service| services.iter().any(|name| name == service.full_name()));
+        let wanted = pool
+            .services()
+            .filter(|service| services.iter().any(|name| name == service.full_name()));
         let own = wanted.flat_map(|service| {
             let name = service.full_name().to_owned();
             let rpc = move |method: prost_reflect::MethodDescriptor| {
@@ -38,7 +46,9 @@ impl RpcTable {
             };
             service.methods().map(rpc).collect::<Vec<_>>()
         });
-        let common = COMMON.into_iter().map(|(path, streams)| (path.to_owned(), streams));
+        let common = COMMON
+            .into_iter()
+            .map(|(path, streams)| (path.to_owned(), streams));
         let rpcs = own.chain(common).map(|(path, streams)| {
             let path: Arc<str> = path.into();
             (path.clone(), Rpc { path, streams })

@@ -15,8 +15,9 @@ pub enum LogFormat {
 }
 
 /// Seconds, from a cached answer to the longest deadline.
-const BUCKETS: [f64; 13] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
 
 /// How often the recorder folds its raw samples in; without that they pile up
 /// while nobody scrapes.
@@ -30,7 +31,12 @@ pub fn init(format: LogFormat) {
     // Fails where a subscriber is set already: then that one stays.
     let installed = match format {
         LogFormat::Json => registry
-            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(std::io::stderr),
+            )
             .try_init(),
         LogFormat::Compact => registry
             .with(
@@ -45,13 +51,21 @@ pub fn init(format: LogFormat) {
     if installed.is_ok() {
         log_panics();
     }
+    install_metrics();
+}
+
+/// Sets metrics up: what is counted before that is lost.
+pub(crate) fn install_metrics() {
     metrics();
 }
 
 /// A panic's message may quote what it failed on, so only its place is logged.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         tracing::error!(place, "a task panicked");
     }));
 }
@@ -77,7 +91,7 @@ fn metrics() -> &'static PrometheusHandle {
         let upkept = handle.clone();
         let upkeep = move || {
             loop {
-                std::thread::sleep(UPKEEP);
+                std::thread::park_timeout(UPKEEP);
                 upkept.run_upkeep();
             }
         };

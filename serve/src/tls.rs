@@ -25,14 +25,17 @@ pub struct TlsIdentity {
 
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsIdentity").field("mutual", &self.client_ca.is_some()).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity")
+            .field("mutual", &self.client_ca.is_some())
+            .finish_non_exhaustive()
     }
 }
 
 /// How a PEM certificate file must be, for error lines.
 pub const CERTIFICATES: &str = "the path of a readable PEM file of certificates";
 /// How a PEM key file must be, for error lines.
-pub const PRIVATE_KEY: &str = "the path of a readable PEM file of one private key, the certificate's own";
+pub const PRIVATE_KEY: &str =
+    "the path of a readable PEM file of one private key, the certificate's own";
 
 impl TlsIdentity {
     /// From TLS_CERT_FILE, TLS_KEY_FILE and TLS_CLIENT_CA_FILE; none of them
@@ -42,8 +45,8 @@ impl TlsIdentity {
     ///
     /// Only one of certificate and key is set, or a file can't be used.
     pub fn from_settings(settings: &Settings) -> Result<Option<Self>, SettingsError> {
-        let [certificate, key, client_ca] =
-            ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"].map(|name| settings.optional(name));
+        let [certificate, key, client_ca] = ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"]
+            .map(|name| settings.optional(name));
         if certificate.is_none() && key.is_none() && client_ca.is_none() {
             return Ok(None);
         }
@@ -81,7 +84,9 @@ impl TlsIdentity {
                 builder.with_client_cert_verifier(verifier(roots, provider)?)
             }
         };
-        let mut config = builder.with_single_cert(certificates, key).map_err(|_| bad_key())?;
+        let mut config = builder
+            .with_single_cert(certificates, key)
+            .map_err(|_| bad_key())?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -99,13 +104,18 @@ fn verifier(
 fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let malformed = || SettingsError::malformed(name, CERTIFICATES);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    found.ok().filter(|found| !found.is_empty()).ok_or_else(malformed)
+    found
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or_else(malformed)
 }
 
 fn roots(name: &str, pem: &[u8]) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(name, pem)? {
-        roots.add(certificate).map_err(|_| SettingsError::malformed(name, CERTIFICATES))?;
+        roots
+            .add(certificate)
+            .map_err(|_| SettingsError::malformed(name, CERTIFICATES))?;
     }
     Ok(roots)
 }
@@ -116,7 +126,8 @@ fn roots(name: &str, pem: &[u8]) -> Result<RootCertStore, SettingsError> {
 ///
 /// It can't be read, or holds no certificate.
 pub fn read_certificates(name: &str, path: &str) -> Result<Vec<u8>, SettingsError> {
-    let pem = std::fs::read(Path::new(path)).map_err(|_| SettingsError::malformed(name, CERTIFICATES))?;
+    let pem =
+        std::fs::read(Path::new(path)).map_err(|_| SettingsError::malformed(name, CERTIFICATES))?;
     certificates(name, &pem)?;
     Ok(pem)
 }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, header};
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,6 +22,9 @@ use tower::ServiceExt as _;
 use crate::faults::{Endpoint, Failure, Hold};
 use crate::http::answer;
 use crate::world::World;
+
+/// The largest request body that is read, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
 
 /// Serves until the task is aborted, which ends every connection too.
 pub(crate) async fn serve(listener: TcpListener, router: Router, world: Arc<World>) {
@@ -42,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, world: Arc<Worl
 async fn connection(stream: TcpStream, router: Router, world: Arc<World>) {
     let service = service_fn(move |request| {
         let (router, world) = (router.clone(), Arc::clone(&world));
-        async move { exchange(request, router, &world).await }
+        async move { exchange(request, router, world).await }
     });
     // An error here is a connection that was cut, by the client or by the script.
     let _ = http1::Builder::new()
@@ -53,39 +56,55 @@ async fn connection(stream: TcpStream, router: Router, world: Arc<World>) {
 async fn exchange(
     request: Request<Incoming>,
     router: Router,
-    world: &World,
+    world: Arc<World>,
 ) -> Result<Response<Body>, HangUp> {
-    let endpoint = Endpoint::of_path(request.uri().path());
-    let Some(endpoint) = endpoint else {
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(body, MAX_BODY)
+        .collect()
+        .await
+        .map_err(|_| HangUp)?;
+    let request = Request::from_parts(parts, Body::from(body.to_bytes()));
+    // In a task of its own, because a provider acts on what it has received whether or not the client still waits.
+    tokio::spawn(play(request, router, world))
+        .await
+        .unwrap_or(Err(HangUp))
+}
+
+/// Does with a request what is scripted for it.
+async fn play(
+    request: Request<Body>,
+    router: Router,
+    world: Arc<World>,
+) -> Result<Response<Body>, HangUp> {
+    let Some(endpoint) = Endpoint::of_path(request.uri().path()) else {
         return Ok(act(request, router).await);
     };
     let failure = world.faults.arrive(endpoint);
     world.faults.pass(endpoint, Hold::Request).await;
-    let response = match failure {
+    let answer = match failure {
         Some(Failure::Status {
             status,
             retry_after,
-        }) => answer::outage(status, retry_after),
-        Some(Failure::Error { status, error }) => answer::bare_error(status, &error),
+        }) => Ok(answer::outage(status, retry_after)),
+        Some(Failure::Error { status, error }) => Ok(answer::bare_error(status, &error)),
         Some(Failure::Cut) => return Err(HangUp),
         Some(Failure::Delay(time)) => {
             tokio::time::sleep(time).await;
-            act(request, router).await
+            Ok(act(request, router).await)
         }
         Some(Failure::LoseAnswer) => {
             act(request, router).await;
-            world.faults.pass(endpoint, Hold::Answer).await;
-            return Err(HangUp);
+            Err(HangUp)
         }
-        Some(Failure::Truncate) => truncate(act(request, router).await).await,
-        None => act(request, router).await,
+        Some(Failure::Truncate) => Ok(truncate(act(request, router).await).await),
+        None => Ok(act(request, router).await),
     };
     world.faults.pass(endpoint, Hold::Answer).await;
-    Ok(response)
+    answer
 }
 
-async fn act(request: Request<Incoming>, router: Router) -> Response<Body> {
-    match router.oneshot(request.map(Body::new)).await {
+async fn act(request: Request<Body>, router: Router) -> Response<Body> {
+    match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => infallible(never),
     }

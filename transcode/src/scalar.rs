@@ -98,9 +98,7 @@ pub(crate) fn from_json_string(kind: &Kind, text: &str) -> Result<Value, Problem
 pub(crate) fn from_i64(kind: &Kind, number: i64) -> Result<Value, Problem> {
     let bad = |_| out_of_range(kind);
     Ok(match kind {
-        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
-            Value::I32(number.try_into().map_err(bad)?)
-        }
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Value::I32(number.try_into().map_err(bad)?),
         Kind::Enum(_) => Value::EnumNumber(number.try_into().map_err(bad)?),
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(number),
         Kind::Uint32 | Kind::Fixed32 => Value::U32(number.try_into().map_err(bad)?),
@@ -165,8 +163,7 @@ pub(crate) fn map_key(kind: &Kind, text: String) -> Result<MapKey, Problem> {
 
 /// The kind inside a wrapper such as `google.protobuf.Int64Value`.
 pub(crate) fn wrapped(desc: &MessageDescriptor) -> Kind {
-    desc.get_field(1)
-        .map_or(Kind::String, |field| field.kind())
+    desc.get_field(1).map_or(Kind::String, |field| field.kind())
 }
 
 /// Puts a value into its wrapper message.
@@ -290,10 +287,7 @@ mod tests {
 
     #[test]
     fn map_keys_are_checked() {
-        assert_eq!(
-            map_key(&Kind::Bool, "true".into()),
-            Ok(MapKey::Bool(true))
-        );
+        assert_eq!(map_key(&Kind::Bool, "true".into()), Ok(MapKey::Bool(true)));
         assert!(map_key(&Kind::Int32, "x".into()).is_err());
     }
 }

@@ -151,9 +151,7 @@ impl Search<'_> {
 
     fn find<'t, E: Entry>(&mut self, node: &'t Node<E>, path: &[&str]) -> Option<&'t Arc<E>> {
         let Some((segment, tail)) = path.split_first() else {
-            return self
-                .answer(&node.here)
-                .or_else(|| self.answer(&node.rest));
+            return self.answer(&node.here).or_else(|| self.answer(&node.rest));
         };
         if !node.literals.is_empty()
             && let Some(text) = percent::decode(segment, Mode::Segment)
@@ -279,11 +277,7 @@ mod tests {
 
     #[test]
     fn a_known_path_with_another_method_names_the_methods() {
-        let table = table(&[
-            ("GET", "/a/{b}"),
-            ("POST", "/a/c"),
-            ("POST", "/a/{b}:go"),
-        ]);
+        let table = table(&[("GET", "/a/{b}"), ("POST", "/a/c"), ("POST", "/a/{b}:go")]);
         assert_eq!(find(&table, Method::PUT, "/a/c"), "405 [POST, GET]");
         assert_eq!(find(&table, Method::GET, "/a/c"), "GET /a/{b}");
         assert_eq!(find(&table, Method::GET, "/a/x:go"), "405 [POST]");
@@ -327,7 +321,11 @@ mod tests {
         let single = ".{1,8}";
         let part = prop_oneof![
             "[a-z]{1,3}".prop_map(|l| (format!("/{l}"), format!("/{l}"), None)),
-            single.prop_map(|v: String| ("/{NAME}".into(), format!("/{}", escape(&v, false)), Some(v))),
+            single.prop_map(|v: String| (
+                "/{NAME}".into(),
+                format!("/{}", escape(&v, false)),
+                Some(v)
+            )),
             // A multi-segment value keeps %2F as it is, so a slash in it separates.
             "[^/]{1,6}".prop_map(|v: String| (
                 "/{NAME=items/*}".into(),

@@ -94,8 +94,9 @@ impl Template {
         };
         match path.get(variable.span.start..end).unwrap_or_default() {
             [one] => percent::decode(one, mode),
-            parts => percent::decode(&parts.join("/"), mode)
-                .map(|value| Cow::Owned(value.into_owned())),
+            parts => {
+                percent::decode(&parts.join("/"), mode).map(|value| Cow::Owned(value.into_owned()))
+            }
         }
     }
 }
@@ -258,10 +259,7 @@ mod tests {
 
     #[test]
     fn a_literal_may_escape_a_colon() {
-        assert_eq!(
-            parse("/a%3Ab").segments,
-            [Segment::Literal("a:b".into())]
-        );
+        assert_eq!(parse("/a%3Ab").segments, [Segment::Literal("a:b".into())]);
     }
 
     #[test]

@@ -112,6 +112,16 @@ pub fn check(files: &[SourceFile]) -> Vec<Violation> {
         if is_test(&file.path) {
             continue;
         }
+        let mut complain = |line, message| {
+            violations.push(Violation {
+                file: file.path.clone(),
+                line,
+                message,
+            });
+        };
+        if let Some(message) = rule.complaint_about_module(&module) {
+            complain(1, message);
+        }
         for used in &source.paths {
             for message in rule.complaints(&file.path, &module, used) {
                 violations.push(Violation {

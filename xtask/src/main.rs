@@ -36,11 +36,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Runs every test: setup first, then Rust's with a PostgreSQL, the
-    /// generated code, the clients against a gateway, and the demo.
+    /// Runs every test, after setup.
     ///
-    /// A failing suite does not stop the ones after it. Ends with one line,
-    /// "N passed, N failed".
+    /// Rust's with a PostgreSQL, the generated code, the clients against a
+    /// gateway, and the demo. A failing suite does not stop the ones after
+    /// it. Ends with one line, "N passed, N failed".
     Test(suites::Options),
     /// Checks formatting, clippy, the .proto files, the licences and who imports whom.
     Lint,

@@ -2,30 +2,38 @@
 
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
+pub mod far_side;
+mod service;
+
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
+    net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use dromos_bridge::{Bridge, BridgeBuilder, Clock, Gateway};
+use dromos_bridge::{Bridge, BridgeBuilder, Clock, Credentials, Error, Gateway, GatewayBuilder};
 use dromos_proto::v1::{
-    CheckConnectionRequest, CheckConnectionResponse, Connection, CredentialPayload,
-    GetConnectionRequest, GetTokenRequest, ListConnectionsRequest, ListConnectionsResponse,
-    ReconnectConnectionRequest, RefreshConnectionRequest, RequestConnectionRequest,
-    RequestConnectionResponse, RevokeConnectionRequest, Strategy,
-    connection_service_server::{ConnectionService, ConnectionServiceServer},
+    CredentialPayload, Strategy, connection_service_server::ConnectionServiceServer,
 };
 use prost_types::{Struct, value::Kind};
 use tokio::{net::TcpListener, sync::watch};
-use tonic::{Request, Response, Status, async_trait, transport::server::TcpIncoming};
+use tonic::{
+    Status,
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use service::{Fake, Script, Service};
 
 pub const API_KEY: &str = "made-up-api-key";
 pub const CONNECTION: &str = "0198c5f0-7c1e-7000-8000-000000000001";
+
+/// A connection that the gateway doesn't know, and doesn't count.
+pub const NOBODY: &str = "0198c5f0-7c1e-7000-8000-00000000dead";
 
 pub type Answer = Result<CredentialPayload, Status>;
 
@@ -52,46 +60,33 @@ impl Clock for ManualClock {
     }
 }
 
-/// What the gateway was asked and what it answers.
-struct Script {
-    answers: Mutex<VecDeque<Answer>>,
-    /// The questions so far, each with its generation.
-    asked: watch::Sender<Vec<Option<u32>>>,
-}
-
-impl Script {
-    fn new() -> Self {
-        Self {
-            answers: Mutex::default(),
-            asked: watch::Sender::new(Vec::new()),
-        }
-    }
-
-    fn answer(&self, generation: Option<u32>) -> Answer {
-        self.asked.send_modify(|asked| asked.push(generation));
-        let mut answers = self.answers.lock().expect("no test panicked here");
-        answers
-            .pop_front()
-            .unwrap_or_else(|| Err(Status::internal("asked once too often")))
-    }
-}
-
 /// A gateway, the clock of its bridge, and the bridge.
 pub struct World {
     pub clock: ManualClock,
+    pub address: SocketAddr,
     pub gateway: Gateway,
     fake: Arc<Fake>,
 }
 
-struct Fake {
-    tokens: Script,
-    refreshes: Script,
-    /// Answers wait while this is false.
-    open: watch::Sender<bool>,
-}
-
 impl World {
     pub async fn new() -> Self {
+        Self::serve(Server::builder(), |address| {
+            Gateway::builder(&format!("http://{address}"), API_KEY)
+        })
+        .await
+    }
+
+    /// A world whose gateway speaks TLS with this certificate for `localhost`.
+    pub async fn with_tls(identity: Identity, ca_certificate: &str) -> Self {
+        let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity));
+        Self::serve(server.expect("a certificate"), |address| {
+            let url = format!("https://localhost:{}", address.port());
+            Gateway::builder(&url, API_KEY).ca_certificate(ca_certificate)
+        })
+        .await
+    }
+
+    async fn serve(mut server: Server, gateway: impl FnOnce(SocketAddr) -> GatewayBuilder) -> Self {
         let fake = Arc::new(Fake {
             tokens: Script::new(),
             refreshes: Script::new(),
@@ -100,12 +95,13 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let service = ConnectionServiceServer::new(Service(Arc::clone(&fake)));
-        let server = tonic::transport::Server::builder().add_service(service);
+        let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        let gateway = Gateway::builder(&format!("http://{address}"), API_KEY).build();
+        let gateway = gateway(address).build().expect("a gateway");
         Self {
             clock: ManualClock::new(),
-            gateway: gateway.expect("a gateway"),
+            address,
+            gateway,
             fake,
         }
     }
@@ -155,6 +151,15 @@ impl World {
         self.fake.open.send_replace(true);
     }
 
+    /// Waits until the gateway was asked whatever it is being asked: a call
+    /// begun later, on the same HTTP/2 connection, has been answered.
+    pub async fn round_trip(&self, credentials: &Credentials) {
+        let error = within_seconds(credentials.get(NOBODY))
+            .await
+            .expect_err("nobody");
+        assert_eq!(error.reason(), "CONNECTION_NOT_FOUND");
+    }
+
     /// How often GetToken was called.
     pub fn tokens_asked(&self) -> usize {
         self.fake.tokens.asked.borrow().len()
@@ -180,6 +185,53 @@ impl World {
             .await
             .expect("a fake gateway");
     }
+}
+
+/// The metrics of one test, whose tasks all run on its thread.
+pub struct Recording {
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    _guard: metrics::LocalRecorderGuard<'static>,
+}
+
+impl Recording {
+    pub fn start() -> Self {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let recorder = Box::leak(Box::new(recorder));
+        Self {
+            metrics,
+            _guard: metrics::set_default_local_recorder(recorder),
+        }
+    }
+
+    /// The metrics as Prometheus reads them.
+    pub fn text(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// Waits until this many refreshes came to this result, and no more.
+    pub async fn until(&self, result: &str, count: u64) {
+        let line = format!("bridge_token_refreshes_total{{result=\"{result}\"}} {count}\n");
+        within_seconds(async {
+            while !self.text().contains(&line) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// The generation of the credential that is served.
+pub async fn generation(credentials: &Credentials) -> u32 {
+    let credential = within_seconds(credentials.get(CONNECTION)).await;
+    credential.expect("a credential").generation()
+}
+
+/// Why no credential is served.
+pub async fn refused(credentials: &Credentials) -> Error {
+    within_seconds(credentials.get(CONNECTION))
+        .await
+        .expect_err("no credential")
 }
 
 /// Fails the test where something never happens.
@@ -221,107 +273,10 @@ pub fn refusal(code: tonic::Code, reason: &str, retry_after: Option<Duration>) -
     details.set_error_info(
         reason,
         "dromos",
-        metadata
-            .into_iter()
-            .collect::<std::collections::HashMap<_, _>>(),
+        metadata.into_iter().collect::<HashMap<_, _>>(),
     );
     if let Some(delay) = retry_after {
         details.set_retry_info(Some(delay));
     }
     Status::with_error_details(code, "made up", details)
-}
-
-struct Service(Arc<Fake>);
-
-impl Service {
-    async fn answer<T>(
-        &self,
-        request: &Request<T>,
-        script: &Script,
-        generation: Option<u32>,
-    ) -> Result<Response<CredentialPayload>, Status> {
-        let key = request
-            .metadata()
-            .get("authorization")
-            .and_then(|key| key.to_str().ok());
-        if key != Some(&format!("Bearer {API_KEY}")) {
-            return Err(refusal(
-                tonic::Code::Unauthenticated,
-                "UNAUTHENTICATED",
-                None,
-            ));
-        }
-        let answer = script.answer(generation);
-        self.0
-            .open
-            .subscribe()
-            .wait_for(|open| *open)
-            .await
-            .expect("the world is there");
-        answer.map(Response::new)
-    }
-}
-
-fn unused<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("the bridge doesn't call this"))
-}
-
-#[async_trait]
-impl ConnectionService for Service {
-    async fn get_token(
-        &self,
-        request: Request<GetTokenRequest>,
-    ) -> Result<Response<CredentialPayload>, Status> {
-        self.answer(&request, &self.0.tokens, None).await
-    }
-
-    async fn refresh_connection(
-        &self,
-        request: Request<RefreshConnectionRequest>,
-    ) -> Result<Response<CredentialPayload>, Status> {
-        self.answer(&request, &self.0.refreshes, request.get_ref().generation)
-            .await
-    }
-
-    async fn request_connection(
-        &self,
-        _: Request<RequestConnectionRequest>,
-    ) -> Result<Response<RequestConnectionResponse>, Status> {
-        unused()
-    }
-
-    async fn check_connection(
-        &self,
-        _: Request<CheckConnectionRequest>,
-    ) -> Result<Response<CheckConnectionResponse>, Status> {
-        unused()
-    }
-
-    async fn get_connection(
-        &self,
-        _: Request<GetConnectionRequest>,
-    ) -> Result<Response<Connection>, Status> {
-        unused()
-    }
-
-    async fn list_connections(
-        &self,
-        _: Request<ListConnectionsRequest>,
-    ) -> Result<Response<ListConnectionsResponse>, Status> {
-        unused()
-    }
-
-    async fn reconnect_connection(
-        &self,
-        _: Request<ReconnectConnectionRequest>,
-    ) -> Result<Response<RequestConnectionResponse>, Status> {
-        unused()
-    }
-
-    async fn revoke_connection(
-        &self,
-        _: Request<RevokeConnectionRequest>,
-    ) -> Result<Response<Connection>, Status> {
-        unused()
-    }
 }

@@ -14,6 +14,7 @@ pub mod provider;
 pub mod provider_rules;
 pub mod return_url;
 pub mod sealed;
+pub mod state;
 pub mod url_template;
 pub mod workspace;
 

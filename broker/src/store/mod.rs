@@ -134,9 +134,8 @@ pub trait ConnectionStore: Send + Sync {
     /// How many of a workspace's are not revoked.
     async fn count_connections(&self, workspace: WorkspaceId) -> Result<i64>;
     /// Revokes one: deletes its credential, spends its consents, and keeps the
-    /// sealed token until the provider has been told. False where it was
-    /// revoked before.
-    async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent) -> Result<bool>;
+    /// sealed token until the provider has been told.
+    async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent) -> Result<Revoked>;
     /// What the provider has yet to be told.
     async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>>;
     /// The provider has been told, or can't be.
@@ -157,6 +156,17 @@ pub struct Revocation {
     pub generation: u32,
     /// What the provider has to be told.
     pub upstream: Option<UpstreamRevocation>,
+}
+
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// The connection is revoked.
+    Done,
+    /// It was before, or is gone.
+    Before,
+    /// Another credential was stored in between: read again and retry.
+    Conflict,
 }
 
 /// A token that the provider has yet to revoke.

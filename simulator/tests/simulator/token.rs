@@ -105,6 +105,10 @@ async fn the_client_authenticates_as_it_is_told_to() {
         ("client_secret", secret.as_str()),
     ];
     let wrong_secret = vec![("client_id", "sim-client"), ("client_secret", "wrong")];
+    let stranger = vec![
+        ("client_id", "stranger"),
+        ("client_secret", secret.as_str()),
+    ];
     let only_id = vec![("client_id", "sim-client")];
     for (method, authorization, body, expected) in [
         (ClientAuth::Any, Some(good.as_str()), vec![], 200),
@@ -113,6 +117,7 @@ async fn the_client_authenticates_as_it_is_told_to() {
         (ClientAuth::Any, Some(good.as_str()), only_id.clone(), 200),
         (ClientAuth::Any, Some(raw), vec![], 401),
         (ClientAuth::Any, None, wrong_secret.clone(), 401),
+        (ClientAuth::Any, None, stranger.clone(), 401),
         (ClientAuth::Any, None, only_id.clone(), 401),
         (ClientAuth::Any, None, vec![], 401),
         (ClientAuth::Basic, Some(good.as_str()), vec![], 200),

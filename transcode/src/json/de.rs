@@ -12,12 +12,10 @@ use super::{
     JsonError, WellKnown,
     context::{Context, Part},
     de_any,
+    de_message::MessageBuilder,
     de_struct::DynamicVisitor,
 };
-use crate::{
-    name,
-    scalar::{self, Problem},
-};
+use crate::scalar::{self, Problem};
 
 /// Reads a whole message.
 pub(crate) fn read_message(
@@ -45,10 +43,7 @@ pub(crate) fn read_message(
 }
 
 /// Reads the value of one field; `None` for `null`, which leaves it unset.
-pub(crate) fn read_field(
-    field: &FieldDescriptor,
-    json: &[u8],
-) -> Result<Option<Value>, JsonError> {
+pub(crate) fn read_field(field: &FieldDescriptor, json: &[u8]) -> Result<Option<Value>, JsonError> {
     let cx = Context::default();
     let mut text = serde_json::Deserializer::from_slice(json);
     let value = FieldSeed { field, cx: &cx }
@@ -103,9 +98,7 @@ impl ValueSeed<'_> {
             return dynamic.visit_f64(wide);
         }
         match self.wrapper() {
-            Some((desc, inner)) => {
-                self.take(read(&inner).map(|value| scalar::wrap(desc, value)))
-            }
+            Some((desc, inner)) => self.take(read(&inner).map(|value| scalar::wrap(desc, value))),
             None => self.take(read(self.kind)),
         }
     }
@@ -355,110 +348,4 @@ pub(super) fn map<'de, A: MapAccess<'de>>(
         }
     }
     Ok(Value::Map(values))
-}
-
-/// Collects the fields of one message.
-pub(super) struct MessageBuilder<'a> {
-    pub(super) message: DynamicMessage,
-    /// Numbers of the fields that were named, `null` or not.
-    seen: Vec<u32>,
-    cx: &'a Context,
-}
-
-impl<'a> MessageBuilder<'a> {
-    pub(super) fn new(desc: MessageDescriptor, cx: &'a Context) -> Self {
-        Self {
-            message: DynamicMessage::new(desc),
-            seen: Vec::new(),
-            cx,
-        }
-    }
-
-    fn entries<'de, A: MapAccess<'de>>(&mut self, mut entries: A) -> Result<(), A::Error> {
-        loop {
-            let key = FieldKey {
-                builder: &mut *self,
-            };
-            let Some(field) = entries.next_key_seed(key)? else {
-                return Ok(());
-            };
-            let value = entries.next_value_seed(FieldSeed {
-                field: &field,
-                cx: self.cx,
-            });
-            self.put(&field, value)?;
-        }
-    }
-
-    /// The field that a key names, in either spelling.
-    pub(super) fn field<E: Error>(&mut self, key: &str) -> Result<FieldDescriptor, E> {
-        use prost_reflect::ReflectMessage as _;
-        let desc = self.message.descriptor();
-        let Some(field) = desc
-            .get_field_by_name(key)
-            .or_else(|| desc.get_field_by_json_name(key))
-        else {
-            let error = Err(self.cx.refuse(name::quoted("unknown field", key)));
-            return self.cx.within(error, || Part::Field(name::safe(key)));
-        };
-        if self.seen.contains(&field.number()) {
-            let error = Err(self.cx.refuse("given twice"));
-            return self
-                .cx
-                .within(error, || Part::Field(field.name().to_owned()));
-        }
-        self.seen.push(field.number());
-        Ok(field)
-    }
-
-    pub(super) fn put<E: Error>(
-        &mut self,
-        field: &FieldDescriptor,
-        value: Result<Option<Value>, E>,
-    ) -> Result<(), E> {
-        let value = value.and_then(|value| {
-            if value.is_some()
-                && let Some(oneof) = field.containing_oneof()
-                && oneof.fields().any(|other| self.message.has_field(&other))
-            {
-                return Err(self.cx.refuse(format!(
-                    "another field of the oneof \"{}\" is set",
-                    oneof.name()
-                )));
-            }
-            Ok(value)
-        });
-        let value = self
-            .cx
-            .within(value, || Part::Field(field.name().to_owned()))?;
-        if let Some(value) = value {
-            self.message.set_field(field, value);
-        }
-        Ok(())
-    }
-}
-
-/// Looks a key up while it is still in the parser's buffer.
-struct FieldKey<'b, 'a> {
-    builder: &'b mut MessageBuilder<'a>,
-}
-
-impl<'de> DeserializeSeed<'de> for FieldKey<'_, '_> {
-    type Value = FieldDescriptor;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for FieldKey<'_, '_> {
-    type Value = FieldDescriptor;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        self.builder.field(key)
-    }
 }

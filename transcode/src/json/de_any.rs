@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::{
     WellKnown,
     context::{Context, Part},
-    de::{FieldSeed, MessageBuilder, ValueSeed},
+    de::{FieldSeed, ValueSeed},
+    de_message::MessageBuilder,
 };
 
 pub(super) fn read<'de, A: MapAccess<'de>>(

@@ -11,6 +11,7 @@ use prost_reflect::MessageDescriptor;
 mod context;
 mod de;
 mod de_any;
+mod de_message;
 mod de_struct;
 pub(crate) mod mask;
 mod ser;
@@ -18,7 +19,7 @@ pub(crate) mod time;
 
 pub(crate) use context::JsonError;
 pub(crate) use de::{read_field, read_message};
-pub(crate) use ser::{Names, Unrepresentable, Writer, string};
+pub(crate) use ser::{Names, Writer, string};
 
 /// The messages that have a JSON form of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -88,7 +88,11 @@ impl<'b> Writer<'b> {
 
     /// A field's value alone, as `response_body` asks for it: `null` when the
     /// field has presence and is not set.
-    pub(crate) fn field_of(&mut self, message: &DynamicMessage, field: &FieldDescriptor) -> Written {
+    pub(crate) fn field_of(
+        &mut self,
+        message: &DynamicMessage,
+        field: &FieldDescriptor,
+    ) -> Written {
         if field.supports_presence() && !message.has_field(field) {
             self.out.extend_from_slice(b"null");
             return Ok(());

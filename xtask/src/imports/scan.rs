@@ -10,14 +10,14 @@ pub struct UsedPath {
     pub segments: Vec<String>,
     /// Whether it stands in a `use` or begins with `::`.
     is_import: bool,
-    /// Whether it is called: `(` follows.
-    pub is_call: bool,
+    /// The modules inside the file that it stands in.
+    pub inside: Vec<String>,
 }
 
 impl UsedPath {
-    /// Whether its first segment may be a crate's name. A single word outside
-    /// an import may be anything.
-    pub fn names_a_crate(&self) -> bool {
+    /// Whether its first segment may be a module or a crate. A single word
+    /// outside an import may be anything: a variable, the crate of `pub(crate)`.
+    pub fn leads_somewhere(&self) -> bool {
         self.is_import || self.segments.len() > 1
     }
 }
@@ -190,52 +190,103 @@ fn without_tests(tokens: Tokens) -> (Tokens, Vec<String>) {
     (kept, test_modules)
 }
 
-/// How many tokens the item takes, its attributes included: up to the `;` or
-/// the closing `}` outside all brackets.
+/// How many tokens the item takes, its attributes included: up to the `;`,
+/// the `,` of a field or the closing `}` outside all brackets.
 fn item_length(tokens: &[(usize, Token)]) -> usize {
     let mut depth = 0_usize;
+    let mut angles = 0_usize;
+    let mut before = None;
     for (at, (_, token)) in tokens.iter().enumerate() {
         match token {
             Token::Sign('(' | '[' | '{') => depth += 1,
+            Token::Sign(')' | ']' | '}') if depth == 0 => return at,
             Token::Sign(close @ (')' | ']' | '}')) => {
-                depth = depth.saturating_sub(1);
+                depth -= 1;
                 if depth == 0 && *close == '}' && !starts_with(&tokens[at + 1..], ";") {
                     return at + 1;
                 }
             }
+            Token::Sign('<') => angles += 1,
+            Token::Sign('>') if !matches!(before, Some(&Token::Sign('-' | '='))) => {
+                angles = angles.saturating_sub(1);
+            }
+            Token::Sign(',') if depth == 0 && angles == 0 => return at + 1,
             Token::Sign(';') if depth == 0 => return at + 1,
             _ => {}
         }
+        before = Some(token);
     }
     tokens.len()
 }
 
 fn paths(tokens: &[(usize, Token)]) -> Vec<UsedPath> {
     let mut found = Vec::new();
+    let mut modules = Modules::default();
     let mut at = 0;
     while at < tokens.len() {
+        let before = at.checked_sub(1).map(|before| &tokens[before].1);
+        modules.pass(before, &tokens[at..]);
         let is_use = matches!(&tokens[at].1, Token::Word(word) if word == "use");
-        let is_global = tokens[at].1 == Token::Separator
-            && !matches!(
-                at.checked_sub(1).map(|i| &tokens[i].1),
-                Some(Token::Sign('>'))
-            );
-        if is_use || is_global {
-            at += 1;
-        }
+        let is_global = tokens[at].1 == Token::Separator && before != Some(&Token::Sign('>'));
+        let is_import = is_use || is_global;
+        let start = at + usize::from(is_import);
         let reader = Reader {
             tokens,
-            is_import: is_use || is_global,
+            is_import,
+            inside: &modules.open,
         };
-        let next = reader.tree(at, &[], &mut found);
-        at = next.max(at + usize::from(next == at && !is_use && !is_global));
+        at = reader.tree(start, &[], &mut found).max(at + 1);
     }
     found
+}
+
+/// The inline modules around the current token.
+#[derive(Default)]
+struct Modules {
+    open: Vec<String>,
+    /// The brace depth inside each.
+    depths: Vec<usize>,
+    depth: usize,
+}
+
+impl Modules {
+    fn pass(&mut self, before: Option<&Token>, tokens: &[(usize, Token)]) {
+        match tokens {
+            [
+                (_, Token::Word(keyword)),
+                (_, Token::Word(name)),
+                (_, Token::Sign('{')),
+                ..,
+            ] if keyword == "mod" => {
+                self.enter(name);
+            }
+            // diesel's `table!` makes a module of what it holds.
+            [(_, Token::Sign('!')), (_, Token::Sign('{')), ..] if matches!(before, Some(Token::Word(name)) if name == "table") =>
+            {
+                self.enter("table!");
+            }
+            [(_, Token::Sign('{')), ..] => self.depth += 1,
+            [(_, Token::Sign('}')), ..] => {
+                if self.depths.last() == Some(&self.depth) {
+                    self.depths.pop();
+                    self.open.pop();
+                }
+                self.depth = self.depth.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, name: &str) {
+        self.open.push(name.to_owned());
+        self.depths.push(self.depth + 1);
+    }
 }
 
 struct Reader<'a> {
     tokens: &'a [(usize, Token)],
     is_import: bool,
+    inside: &'a [String],
 }
 
 impl Reader<'_> {
@@ -269,7 +320,7 @@ impl Reader<'_> {
                 line: self.tokens[start].0,
                 segments,
                 is_import: self.is_import,
-                is_call: token(at) == Some(&Token::Sign('(')),
+                inside: self.inside.to_vec(),
             });
         }
         at

@@ -15,6 +15,10 @@ pub struct CrateRule {
     crates: &'static [&'static str],
     /// What its top-level modules may import besides; empty: no rule inside.
     modules: &'static [ModuleRule],
+    /// Foreign crates that only some of the modules may name; a name also
+    /// stands for its family, as tonic for tonic_web. Where there are such,
+    /// every top-level module needs a rule.
+    fenced: &'static [&'static str],
     /// Whether it is a service, which makes `tonic::Status` in one file.
     is_service: bool,
 }
@@ -59,8 +63,7 @@ const STORAGE: &[&str] = &[
     "libsqlite3_sys",
 ];
 const WIRE: &[&str] = &["tonic", "prost", "axum"];
-/// Foreign crates that a crate with module rules confines to some of them; a
-/// name also stands for the crates that begin with it, such as tonic_web.
+/// Both.
 const FENCED: &[&str] = &[
     "diesel",
     "diesel_async",
@@ -84,6 +87,7 @@ const fn plain(
         name,
         crates,
         modules: &[],
+        fenced: NOTHING,
         is_service: false,
     }
 }
@@ -143,6 +147,7 @@ pub const CRATES: &[CrateRule] = &[
                 WIRE,
             ),
         ],
+        fenced: FENCED,
         is_service: true,
     },
     CrateRule {
@@ -187,6 +192,7 @@ pub const CRATES: &[CrateRule] = &[
                 FENCED,
             ),
         ],
+        fenced: NOTHING,
         is_service: false,
     },
 ];
@@ -224,13 +230,27 @@ impl CrateRule {
     /// What is wrong with a path that a module of this crate uses.
     pub fn complaints(&self, file: &Path, module: &[String], used: &UsedPath) -> Vec<String> {
         let mut complaints = Vec::new();
+        if !used.leads_somewhere() {
+            return complaints;
+        }
         if let Some(sibling) = self.sibling(module, used) {
             complaints.extend(self.about_sibling(module, &sibling));
-        } else if used.names_a_crate() {
+        } else {
             complaints.extend(self.about_crate(module, used));
         }
         complaints.extend(self.about_status(file, used));
         complaints
+    }
+
+    /// What is wrong with a file being there at all.
+    pub fn complaint_about_module(&self, module: &[String]) -> Option<String> {
+        let top = module.first()?;
+        (!self.fenced.is_empty() && self.rule_of(module).is_none()).then(|| {
+            format!(
+                "xtask/src/imports/table.rs has no rule for the module {top} of {}",
+                self.folder
+            )
+        })
     }
 
     fn rule_of(&self, module: &[String]) -> Option<&ModuleRule> {
@@ -240,11 +260,11 @@ impl CrateRule {
 
     /// The top-level module of this crate that the path leads to.
     fn sibling(&self, module: &[String], used: &UsedPath) -> Option<String> {
-        let mut here = module.to_vec();
+        let mut here = [module, &used.inside].concat();
         let mut rest = used.segments.iter().map(String::as_str).peekable();
         match rest.next()? {
             "crate" => here.clear(),
-            own if own == self.name && used.names_a_crate() => here.clear(),
+            own if own == self.name => here.clear(),
             "self" => {}
             "super" => {
                 here.pop();
@@ -295,14 +315,9 @@ impl CrateRule {
                 )
             });
         }
-        let is_fenced = fenced(name, FENCED) && self.fences();
+        let is_fenced = fenced(name, self.fenced);
         let allowed = rule.map_or(NOTHING, |rule| rule.foreign);
         (is_fenced && !fenced(name, allowed)).then(|| format!("{who} may not know {name}"))
-    }
-
-    /// Whether foreign crates are confined to some of its modules.
-    fn fences(&self) -> bool {
-        self.name == "dromos_broker"
     }
 
     fn about_status(&self, file: &Path, used: &UsedPath) -> Option<String> {
@@ -314,7 +329,6 @@ impl CrateRule {
             .is_some_and(|stem| stem == "status" || stem == "error");
         (self.is_service
             && !is_home
-            && used.is_call
             && kind == "Status"
             && STATUS_CONSTRUCTORS.contains(&constructor.as_str()))
         .then(|| {

@@ -16,7 +16,7 @@ use crate::domain::{
     id::{ConnectionId, WorkspaceId},
     page::PageRequest,
 };
-use crate::store::{ConnectionStore, Revocation, UpstreamRevocation};
+use crate::store::{ConnectionStore, Revocation, Revoked, UpstreamRevocation};
 
 /// Spends whatever consents of a connection are still open.
 pub(super) async fn spend_consents(
@@ -121,13 +121,24 @@ impl ConnectionStore for SqlStore {
         Ok(living.count().get_result(&mut self.connection_from_pool().await?).await?)
     }
 
-    async fn revoke_connection(&self, revocation: Revocation, event: AuditEvent) -> Result<bool> {
+    async fn revoke_connection(&self, revocation: Revocation, event: AuditEvent) -> Result<Revoked> {
         let Revocation { workspace_id, connection_id, at, generation, upstream } = revocation;
         let key = (DbId(workspace_id.0), DbId(connection_id.0));
         let mut connection = self.connection_from_pool().await?;
-        write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
-            let living = connections::table.find(key).filter(connections::status.ne(Status::Revoked.as_str()));
-            let changed = diesel::update(living)
+        write_tx!(*connection, async |tx: &mut Conn| -> Result<Revoked> {
+            let stored: Option<String> =
+                for_update!(connections::table.find(key).select(connections::status)).first(tx).await.optional()?;
+            if stored.is_none_or(|stored| stored == Status::Revoked.as_str()) {
+                return Ok(Revoked::Before);
+            }
+            let held: Option<i64> = for_update!(credentials::table.find(key).select(credentials::generation))
+                .first(tx)
+                .await
+                .optional()?;
+            if held.unwrap_or(0) != i64::from(generation) {
+                return Ok(Revoked::Conflict);
+            }
+            diesel::update(connections::table.find(key))
                 .set((
                     connections::status.eq(Status::Revoked.as_str()),
                     connections::reason.eq("revoked"),
@@ -137,16 +148,6 @@ impl ConnectionStore for SqlStore {
                 ))
                 .execute(tx)
                 .await?;
-            if changed == 0 {
-                return Ok(false);
-            }
-            let stored: Option<i64> =
-                credentials::table.find(key).select(credentials::generation).first(tx).await.optional()?;
-            if stored.unwrap_or(0) != i64::from(generation) {
-                // A refresh came in between: its token must be the one that
-                // the provider is told of.
-                return Err(Error::new(ErrorKind::StoreUnavailable, super::CHANGED_MEANWHILE));
-            }
             spend_consents(tx, key.0, key.1, at).await?;
             diesel::delete(credentials::table.find(key)).execute(tx).await?;
             if let Some(upstream) = upstream {
@@ -156,7 +157,7 @@ impl ConnectionStore for SqlStore {
                     .await?;
             }
             audit::insert(tx, event).await?;
-            Ok(true)
+            Ok(Revoked::Done)
         })
     }
 

@@ -57,6 +57,3 @@ impl SqlStore {
 fn is_duplicate(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
 }
-
-/// The message of a write that lost against another one; trying again helps.
-const CHANGED_MEANWHILE: &str = "the connection changed meanwhile; try again";

@@ -1,28 +1,17 @@
-//! The credential cache against a gateway.
+//! The credential cache: fetched once, refreshed ahead, kept through outages.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{CONNECTION, World, payload, refusal, token, within_seconds};
-use dromos_bridge::{Credentials, Error};
+use common::{CONNECTION, Recording, World, generation, payload, refusal, refused, within_seconds};
+use dromos_bridge::Credentials;
 use futures_util::future::join_all;
 use tonic::Code;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-
-async fn generation(credentials: &Credentials) -> u32 {
-    let credential = within_seconds(credentials.get(CONNECTION)).await;
-    credential.expect("a credential").generation()
-}
-
-async fn refused(credentials: &Credentials) -> Error {
-    within_seconds(credentials.get(CONNECTION))
-        .await
-        .expect_err("no credential")
-}
 
 /// Waits until the cache serves this generation: a fetch that nobody waits for
 /// has landed.
@@ -112,6 +101,7 @@ async fn within_the_margin_the_caller_is_served_and_one_fetch_starts_behind() {
     assert_eq!(generation(&credentials).await, 1);
     world.clock.advance(HOUR - 61 * SECOND);
     assert_eq!(generation(&credentials).await, 1);
+    world.round_trip(&credentials).await;
     assert_eq!(world.tokens_asked(), 1, "61 s remain, the margin is 60 s");
 
     world.clock.advance(SECOND);
@@ -139,6 +129,7 @@ async fn the_margin_of_a_short_lived_credential_is_a_fifth_of_its_life() {
     assert_eq!(generation(&credentials).await, 1);
     world.clock.advance(47 * SECOND);
     assert_eq!(generation(&credentials).await, 1);
+    world.round_trip(&credentials).await;
     assert_eq!(world.tokens_asked(), 1);
     world.token(world.payload(2, MINUTE));
     world.clock.advance(SECOND);
@@ -148,6 +139,7 @@ async fn the_margin_of_a_short_lived_credential_is_a_fifth_of_its_life() {
 
 #[tokio::test]
 async fn a_valid_credential_is_served_through_an_outage_and_an_expired_one_is_not() {
+    let recording = Recording::start();
     let world = World::new().await;
     let credentials = world.bridge().credentials().clone();
     world.token(world.payload(1, HOUR));
@@ -159,12 +151,21 @@ async fn a_valid_credential_is_served_through_an_outage_and_an_expired_one_is_no
         None,
     )));
     assert_eq!(generation(&credentials).await, 1);
-    world.until_tokens_asked(2).await;
+    recording.until("temporary_error", 1).await;
     // The gateway is left alone for five seconds after that.
-    for _ in 0..10 {
-        assert_eq!(generation(&credentials).await, 1);
-    }
+    world.clock.advance(4 * SECOND);
+    assert_eq!(generation(&credentials).await, 1);
+    world.round_trip(&credentials).await;
     assert_eq!(world.tokens_asked(), 2);
+    world.clock.advance(SECOND);
+    world.token(Err(refusal(
+        Code::Unavailable,
+        "PROVIDER_UNAVAILABLE",
+        None,
+    )));
+    assert_eq!(generation(&credentials).await, 1);
+    recording.until("temporary_error", 2).await;
+    assert_eq!(world.tokens_asked(), 3);
     world.clock.advance(MINUTE);
     world.token(Err(refusal(
         Code::Unavailable,
@@ -180,6 +181,7 @@ async fn a_valid_credential_is_served_through_an_outage_and_an_expired_one_is_no
 
 #[tokio::test]
 async fn a_rate_limited_gateway_is_left_alone_as_long_as_it_says() {
+    let recording = Recording::start();
     let world = World::new().await;
     let credentials = world.bridge().credentials().clone();
     world.token(world.payload(1, HOUR));
@@ -191,26 +193,15 @@ async fn a_rate_limited_gateway_is_left_alone_as_long_as_it_says() {
         Some(30 * SECOND),
     )));
     assert_eq!(generation(&credentials).await, 1);
-    world.until_tokens_asked(2).await;
-    settle(&credentials).await;
+    recording.until("temporary_error", 1).await;
     world.clock.advance(29 * SECOND);
     assert_eq!(generation(&credentials).await, 1);
-    settle(&credentials).await;
+    world.round_trip(&credentials).await;
     assert_eq!(world.tokens_asked(), 2);
     world.token(world.payload(2, HOUR));
     world.clock.advance(SECOND);
     until_served(&credentials, 2).await;
     assert_eq!(world.tokens_asked(), 3);
-}
-
-/// Lets a fetch that nobody waits for land: a second connection's round trip
-/// over the same channel, begun later, has come back.
-async fn settle(credentials: &Credentials) {
-    let other = within_seconds(credentials.get("another-connection")).await;
-    drop(other);
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
@@ -312,113 +303,6 @@ async fn a_connection_that_needs_its_user_is_told_and_its_credential_dropped() {
 }
 
 #[tokio::test]
-async fn a_refused_credential_is_renewed_once_for_all_who_tell() {
-    let world = World::new().await;
-    let credentials = world.bridge().credentials().clone();
-    world.token(world.payload(1, HOUR));
-    assert_eq!(generation(&credentials).await, 1);
-    world.refresh(world.payload(2, HOUR));
-    world.close();
-    let waiters = join_all((0..50).map(|_| credentials.invalidate(CONNECTION, 1)));
-    let opener = async {
-        world.until_refreshes_asked(1).await;
-        world.open();
-    };
-    let (outcomes, ()) = within_seconds(async { tokio::join!(waiters, opener) }).await;
-    for outcome in outcomes {
-        assert_eq!(outcome.expect("a newer one").generation(), 2);
-    }
-    assert_eq!(generation(&credentials).await, 2);
-    let late = within_seconds(credentials.invalidate(CONNECTION, 1)).await;
-    assert_eq!(late.expect("the newer one is there").generation(), 2);
-    assert_eq!(world.refreshes_asked(), [Some(1)]);
-    assert_eq!(world.tokens_asked(), 1);
-}
-
-#[tokio::test]
-async fn a_far_side_that_refuses_every_credential_does_not_drive_the_provider() {
-    let world = World::new().await;
-    let credentials = world.bridge().credentials().clone();
-    world.token(world.payload(1, HOUR));
-    assert_eq!(generation(&credentials).await, 1);
-    world.refresh(world.payload(2, HOUR));
-    let renewed = within_seconds(credentials.invalidate(CONNECTION, 1)).await;
-    assert_eq!(renewed.expect("a newer one").generation(), 2);
-    for _ in 0..20 {
-        let error = within_seconds(credentials.invalidate(CONNECTION, 2)).await;
-        let error = error.expect_err("renewed a moment ago");
-        assert!(matches!(error, Error::Refused { .. }), "{error}");
-        assert_eq!(error.retry_after(), Some(30 * SECOND));
-    }
-    assert_eq!(world.refreshes_asked(), [Some(1)]);
-    world.clock.advance(30 * SECOND);
-    world.refresh(world.payload(3, HOUR));
-    let renewed = within_seconds(credentials.invalidate(CONNECTION, 2)).await;
-    assert_eq!(renewed.expect("a newer one").generation(), 3);
-}
-
-#[tokio::test]
-async fn a_gateway_that_has_no_newer_credential_is_asked_once() {
-    let world = World::new().await;
-    let credentials = world.bridge().credentials().clone();
-    world.token(world.payload(7, HOUR));
-    assert_eq!(generation(&credentials).await, 7);
-    world.refresh(world.payload(7, HOUR));
-    for _ in 0..5 {
-        let error = within_seconds(credentials.invalidate(CONNECTION, 7)).await;
-        assert_eq!(error.expect_err("the same").reason(), "CREDENTIAL_REFUSED");
-    }
-    assert_eq!(world.refreshes_asked(), [Some(7)]);
-    assert_eq!(generation(&credentials).await, 7, "it may do elsewhere");
-}
-
-#[tokio::test]
-async fn a_credential_that_can_not_be_refreshed_is_kept_and_not_asked_for_again() {
-    let world = World::new().await;
-    let credentials = world.bridge().credentials().clone();
-    world.token(Ok(payload(1)));
-    assert_eq!(generation(&credentials).await, 1);
-    world.refresh(Err(refusal(
-        Code::FailedPrecondition,
-        "NOT_REFRESHABLE",
-        None,
-    )));
-    for _ in 0..5 {
-        let error = within_seconds(credentials.invalidate(CONNECTION, 1)).await;
-        assert_eq!(
-            error.expect_err("no refresh token").reason(),
-            "NOT_REFRESHABLE"
-        );
-    }
-    assert_eq!(world.refreshes_asked(), [Some(1)]);
-    assert_eq!(generation(&credentials).await, 1);
-    assert_eq!(world.tokens_asked(), 1);
-}
-
-#[tokio::test]
-async fn a_caller_without_credential_outlives_a_renewal_that_fails() {
-    let world = World::new().await;
-    let credentials = world.bridge().credentials().clone();
-    world.refresh(Err(refusal(
-        Code::FailedPrecondition,
-        "NOT_REFRESHABLE",
-        None,
-    )));
-    world.token(world.payload(1, HOUR));
-    world.close();
-    let renewal = credentials.invalidate(CONNECTION, 1);
-    let caller = async {
-        world.until_refreshes_asked(1).await;
-        let get = credentials.get(CONNECTION);
-        let opener = async { world.open() };
-        tokio::join!(get, opener).0
-    };
-    let (renewed, got) = within_seconds(async { tokio::join!(renewal, caller) }).await;
-    assert_eq!(renewed.expect_err("refused").reason(), "NOT_REFRESHABLE");
-    assert_eq!(got.expect("the current one").generation(), 1);
-}
-
-#[tokio::test]
 async fn the_cache_keeps_no_more_connections_than_it_may() {
     let world = World::new().await;
     let bridge = world.builder().capacity(2).build().expect("a bridge");
@@ -454,69 +338,13 @@ async fn a_failed_fetch_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_strategy_that_is_not_known_is_told_by_name() {
-    let world = World::new().await;
-    let bridge = world.bridge();
-    let mut unknown = payload(1);
-    unknown.strategy.as_mut().expect("a strategy").r#type = "telepathy".to_owned();
-    world.token(Ok(unknown));
-    let error = refused(bridge.credentials()).await;
-    assert_eq!(error.reason(), "UNKNOWN_TYPE");
-    assert!(error.to_string().contains("strategy.type"), "{error}");
-}
-
-#[tokio::test]
-async fn a_wrong_api_key_is_told() {
-    let world = World::new().await;
-    let address = format!("{:?}", world.gateway);
-    let origin = address.split('"').nth(1).expect("Debug shows the origin");
-    let gateway = dromos_bridge::Gateway::builder(origin, "another-key").build();
-    let bridge = dromos_bridge::Bridge::builder(gateway.expect("a gateway")).build();
-    let error = refused(bridge.expect("a bridge").credentials()).await;
-    assert_eq!(error.reason(), "UNAUTHENTICATED");
-    assert!(!error.is_temporary());
-}
-
-#[tokio::test]
-async fn a_gateway_that_is_away_is_a_temporary_failure() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
-    let gateway = dromos_bridge::Gateway::builder(&format!("http://{address}"), "key").build();
-    let bridge = dromos_bridge::Bridge::builder(gateway.expect("a gateway")).build();
-    let error = refused(bridge.expect("a bridge").credentials()).await;
-    assert!(error.is_temporary(), "{error:?}");
-}
-
-#[tokio::test]
-async fn no_debug_shows_a_secret() {
-    let world = World::new().await;
-    let bridge = world.bridge();
-    world.token(world.payload(1, HOUR));
-    let credential = within_seconds(bridge.credentials().get(CONNECTION)).await;
-    let credential = credential.expect("a credential");
-    assert_eq!(
-        credential.expose_credentials()["access_token"],
-        token(1).as_str()
-    );
-    let shown = format!("{credential:?} {bridge:?} {:?}", world.gateway);
-    assert!(shown.contains("generation: 1"), "{shown}");
-    assert!(!shown.contains("made-up"), "{shown}");
-}
-
-#[tokio::test]
 async fn refreshes_are_counted_by_result_and_the_first_fetch_is_not_one() {
-    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    // The tasks of this test run on this thread.
-    let _recording = metrics::set_default_local_recorder(&recorder);
+    let recording = Recording::start();
     let world = World::new().await;
     let credentials = world.bridge().credentials().clone();
     world.token(Ok(payload(1)));
     assert_eq!(generation(&credentials).await, 1);
-    assert!(!metrics.render().contains("bridge_token_refreshes_total"));
+    assert!(!recording.text().contains("bridge_token_refreshes_total"));
     world.refresh(Ok(payload(2)));
     within_seconds(credentials.invalidate(CONNECTION, 1))
         .await
@@ -531,9 +359,30 @@ async fn refreshes_are_counted_by_result_and_the_first_fetch_is_not_one() {
         None,
     )));
     assert_eq!(refused(&credentials).await.reason(), "CONNECTION_REVOKED");
-    let shown = metrics.render();
     for result in ["success", "temporary_error", "permanent_error"] {
-        let line = format!("bridge_token_refreshes_total{{result=\"{result}\"}} 1");
-        assert!(shown.contains(&line), "{shown}");
+        recording.until(result, 1).await;
     }
+}
+
+#[test]
+fn a_runtime_that_ends_during_a_fetch_leaves_nobody_waiting() {
+    let first = tokio::runtime::Runtime::new().expect("a runtime");
+    let credentials = first.block_on(async {
+        let world = World::new().await;
+        let credentials = world.bridge().credentials().clone();
+        world.close();
+        let waiter = credentials.clone();
+        tokio::spawn(async move { waiter.get(CONNECTION).await });
+        world.until_tokens_asked(1).await;
+        credentials
+    });
+    drop(first);
+    let second = tokio::runtime::Runtime::new().expect("a runtime");
+    let error = second.block_on(refused(&credentials));
+    assert_eq!(error.reason(), "INTERRUPTED");
+    assert!(error.is_temporary());
+    // The next caller asks anew; the gateway went with the first runtime.
+    let error = second.block_on(refused(&credentials));
+    assert_ne!(error.reason(), "INTERRUPTED");
+    assert!(error.is_temporary(), "{error:?}");
 }

@@ -1,0 +1,132 @@
+//! The one guarded HTTP client: every URL that configuration or a provider
+//! supplied is fetched through here.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use url::Url;
+
+pub mod discovery;
+pub mod guard;
+
+use guard::{Guard, GuardedResolver};
+
+/// An answer's body may have this many bytes.
+const MAX_BODY: usize = 1 << 20;
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request to a provider.
+pub struct EgressRequest {
+    /// The method.
+    pub method: Method,
+    /// The URL.
+    pub url: Url,
+    /// Headers; those with secrets are marked sensitive.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+    /// How long the whole exchange may take.
+    pub timeout: Duration,
+}
+
+/// A complete answer.
+pub struct EgressAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Why there is no complete answer. What matters is whether the provider may
+/// have acted on the request.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// The guard refused the URL; nothing was sent.
+    #[error("the egress guard refused the URL: {0}")]
+    Refused(&'static str),
+    /// No connection was made; nothing was sent.
+    #[error("no connection")]
+    NotSent(#[source] reqwest::Error),
+    /// Something was sent, and no complete answer came.
+    #[error("no complete answer")]
+    NoAnswer(#[source] Option<reqwest::Error>),
+}
+
+/// The client.
+#[derive(Clone)]
+pub struct Egress {
+    client: reqwest::Client,
+    guard: Guard,
+}
+
+impl Egress {
+    /// A client behind a guard.
+    ///
+    /// # Panics
+    /// Without a TLS provider installed in the process, which is a fault of
+    /// the wiring.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes the HTTP client")]
+    pub fn new(guard: Guard) -> Self {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy would resolve names for us, behind the guard's back.
+            .no_proxy()
+            .dns_resolver(Arc::new(GuardedResolver::new(guard)))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A request on a kept connection may or may not have been seen by
+            // a server that closes it; on a fresh one that is known.
+            .pool_max_idle_per_host(0)
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("dromos/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .expect("a TLS provider is installed before the first client is made");
+        Self { client, guard }
+    }
+
+    /// Sends a request once.
+    ///
+    /// # Errors
+    /// See [`EgressError`].
+    pub async fn send(&self, request: EgressRequest) -> Result<EgressAnswer, EgressError> {
+        self.guard.check(&request.url).map_err(EgressError::Refused)?;
+        let exchange = async {
+            let response = self
+                .client
+                .request(request.method, request.url)
+                .headers(request.headers)
+                .body(request.body)
+                .send()
+                .await
+                .map_err(|error| {
+                    // A URL may hold what must not be told.
+                    let error = error.without_url();
+                    if error.is_connect() || error.is_builder() {
+                        EgressError::NotSent(error)
+                    } else {
+                        EgressError::NoAnswer(Some(error))
+                    }
+                })?;
+            read(response).await
+        };
+        tokio::time::timeout(request.timeout, exchange).await.unwrap_or(Err(EgressError::NoAnswer(None)))
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<EgressAnswer, EgressError> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| EgressError::NoAnswer(Some(error.without_url())))?
+    {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(EgressError::NoAnswer(None));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(EgressAnswer { status, headers, body: body.into() })
+}

@@ -1,0 +1,81 @@
+//! Who is calling: an API key's secret, looked up by its hash.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::TimeDelta;
+use tokio::time::Instant;
+
+use super::Core;
+use crate::domain::{
+    access::{ApiKey, KeyHash},
+    error::{Error, ErrorKind, Result},
+    id::WorkspaceId,
+};
+
+/// A key that was deleted on another broker is refused after this long.
+const CACHE_TIME: Duration = Duration::from_secs(5);
+/// `last_used_at` is true to this.
+const USE_RESOLUTION: TimeDelta = TimeDelta::minutes(1);
+/// Keys kept; beyond that, all are looked up again.
+const CACHE_SIZE: usize = 10_000;
+
+/// Keys seen in the last seconds. Only good ones: a refusal is never kept.
+#[derive(Default)]
+pub struct Authenticator {
+    seen: Mutex<HashMap<KeyHash, (Arc<ApiKey>, Instant)>>,
+}
+
+impl Authenticator {
+    fn get(&self, hash: KeyHash) -> Option<Arc<ApiKey>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&hash).filter(|entry| entry.1.elapsed() < CACHE_TIME).map(|entry| entry.0.clone())
+    }
+
+    fn keep(&self, hash: KeyHash, key: Arc<ApiKey>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= CACHE_SIZE {
+            seen.clear();
+        }
+        seen.insert(hash, (key, Instant::now()));
+    }
+
+    /// Forgets all keys that match: they were deleted.
+    pub fn forget(&self, is_deleted: impl Fn(&ApiKey) -> bool) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, entry| !is_deleted(&entry.0));
+    }
+
+    /// Forgets a workspace's keys.
+    pub fn forget_workspace(&self, workspace: WorkspaceId) {
+        self.forget(|key| key.workspace_id == workspace);
+    }
+}
+
+/// The key with this secret.
+///
+/// # Errors
+/// UNAUTHENTICATED where there is none, or it has expired; STORE_UNAVAILABLE.
+pub async fn authenticate(core: &Core, secret: &str) -> Result<Arc<ApiKey>> {
+    let hash = KeyHash::of(secret);
+    let now = core.ambient.now();
+    let refused = || Error::new(ErrorKind::Unauthenticated, "the API key is not valid; send `Authorization: Bearer <key>`");
+    if let Some(key) = core.authenticator.get(hash) {
+        return if key.is_valid_at(now) { Ok(key) } else { Err(refused()) };
+    }
+    let key = core.store.api_key_by_hash(hash).await?.filter(|key| key.is_valid_at(now)).ok_or_else(refused)?;
+    if key.last_used_at.is_none_or(|used| now - used >= USE_RESOLUTION) {
+        // Not on the caller's time, and not their error if it fails.
+        let (store, id) = (core.store.clone(), key.id);
+        core.tasks.spawn(async move {
+            if let Err(error) = store.touch_api_key(id, now).await {
+                tracing::warn!(error = ?error.cause, "an API key's use was not recorded");
+            }
+        });
+    }
+    let key = Arc::new(key);
+    core.authenticator.keep(hash, key.clone());
+    Ok(key)
+}

@@ -1,0 +1,69 @@
+//! The use cases, one file each: the order in which things happen.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::{
+    domain::{ambient::Ambient, return_url::ReturnUrlPolicy, state::StateKey},
+    egress::{Egress, discovery::Discovery},
+    store::Store,
+    vault::Vault,
+};
+
+pub mod access;
+pub mod answers;
+pub mod audit;
+pub mod authenticate;
+pub mod complete;
+pub mod connect;
+pub mod connections;
+pub mod fetch_token;
+pub mod open_consent;
+pub mod providers;
+pub mod refresh;
+pub mod revoke;
+pub mod upkeep;
+pub mod upstream;
+pub mod workspaces;
+
+/// What every flow works with.
+pub struct Core {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Secrets.
+    pub vault: Vault,
+    /// Providers, over HTTP.
+    pub egress: Egress,
+    /// What providers announce.
+    pub discovery: Discovery,
+    /// The clock and the randomness.
+    pub ambient: Ambient,
+    /// The audit, in group commits.
+    pub audit: audit::AuditWriter,
+    /// Callers' keys.
+    pub authenticator: authenticate::Authenticator,
+    /// Refreshes under way in this process.
+    pub refreshes: refresh::Refreshes,
+    /// Signs states.
+    pub state_key: StateKey,
+    /// Where users' browsers reach the public listener.
+    pub base_url: String,
+    /// Where they may be sent in the end.
+    pub return_urls: ReturnUrlPolicy,
+    /// Development: providers may be on http and private networks.
+    pub allow_private_networks: bool,
+    /// This broker, as the owner of leases.
+    pub owner: Uuid,
+    /// Work that no caller's leaving drops; shutdown waits for it.
+    pub tasks: TaskTracker,
+}
+
+impl Core {
+    /// Whether browsers reach us over https, so that cookies can say so.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.base_url.starts_with("https://")
+    }
+}

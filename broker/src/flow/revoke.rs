@@ -1,0 +1,96 @@
+//! Revoking a connection: at once for us, then for the provider.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use super::{Core, connections::find, refresh, upstream};
+use crate::{
+    domain::{
+        access::Caller,
+        audit::{Action, Actor, AuditEvent},
+        connection::{Connection, Status},
+        error::{Error, ErrorKind, Result},
+        id::ConnectionId,
+    },
+    store::{Revocation, Revoked, UpstreamRevocation},
+};
+
+/// Revokes a connection. When this returns, no GetToken that starts later gets
+/// its credential. The provider is told in the background.
+///
+/// # Errors
+/// CONNECTION_NOT_FOUND, STORE_UNAVAILABLE.
+pub async fn revoke(core: &Arc<Core>, caller: &Caller, id: ConnectionId) -> Result<Connection> {
+    if let Some(revocation) = revoke_here(core, caller, id).await? {
+        let core = core.clone();
+        core.clone().tasks.spawn(async move { upstream::tell(&core, &revocation).await });
+    }
+    super::connections::get(core, caller, id).await
+}
+
+/// The same, and waits until the provider was told, once.
+///
+/// # Errors
+/// As [`revoke`].
+pub(super) async fn revoke_and_tell(core: &Core, caller: &Caller, id: ConnectionId) -> Result<()> {
+    if let Some(revocation) = revoke_here(core, caller, id).await? {
+        upstream::tell(core, &revocation).await;
+    }
+    Ok(())
+}
+
+async fn revoke_here(core: &Core, caller: &Caller, id: ConnectionId) -> Result<Option<UpstreamRevocation>> {
+    let workspace_id = caller.workspace_id();
+    // A refresh may store another credential in between; then the token that
+    // the provider is told of is another one.
+    for _ in 0..5 {
+        let connection = find(core, caller, id).await?;
+        if connection.status == Status::Revoked {
+            return Ok(None);
+        }
+        let credential = core.store.credential(workspace_id, id).await?;
+        let upstream = match &credential {
+            None => None,
+            Some(credential) => {
+                let token = match refresh::open_refresh_token(core, credential).await? {
+                    // The refresh token ends the whole grant (RFC 7009 §2.1).
+                    Some(token) => Some(token),
+                    None => open_access_token(core, credential).await?,
+                };
+                match token {
+                    Some(token) => Some(upstream::prepare(core, &connection, token).await?),
+                    None => None,
+                }
+            }
+        };
+        let revocation = Revocation {
+            workspace_id,
+            connection_id: id,
+            at: core.ambient.now(),
+            generation: credential.map_or(0, |credential| credential.generation),
+            upstream: upstream.clone(),
+        };
+        let event = AuditEvent::new(&core.ambient, Action::ConnectionRevoked, Actor::Caller(caller)).about(
+            id,
+            &connection.user_id,
+            &connection.provider_name,
+        );
+        match core.store.revoke_connection(revocation, event).await? {
+            Revoked::Done => return Ok(upstream),
+            Revoked::Before => return Ok(None),
+            Revoked::Conflict => {}
+        }
+    }
+    Err(Error::new(ErrorKind::StoreUnavailable, "the connection keeps changing; try again"))
+}
+
+async fn open_access_token(
+    core: &Core,
+    credential: &crate::domain::credential::Credential,
+) -> Result<Option<secrecy::SecretString>> {
+    let place = refresh::usage_place(credential.workspace_id, credential.connection_id, credential.generation);
+    let opened = core.vault.open(&place, &credential.content.usage).await?;
+    let usage = super::fetch_token::Secrets(serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?);
+    Ok(usage.0.get("access_token").and_then(serde_json::Value::as_str).map(Into::into))
+}

@@ -1,0 +1,43 @@
+//! What a broker does by itself, now and then.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Core, upstream};
+use crate::domain::error::Result;
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const REVOCATIONS_AT_ONCE: i64 = 100;
+
+/// Runs for as long as the broker does.
+pub async fn run(core: Arc<Core>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = once(&core).await {
+            tracing::warn!(cause = ?error.cause, "upkeep failed; it is tried again");
+        }
+    }
+}
+
+/// One round.
+///
+/// # Errors
+/// STORE_UNAVAILABLE.
+pub async fn once(core: &Core) -> Result<()> {
+    core.store.tidy(core.ambient.now()).await?;
+    for revocation in core.store.upstream_revocations(REVOCATIONS_AT_ONCE).await? {
+        // Whoever revoked it a moment ago is telling the provider right now.
+        if core.ambient.now() - revocation.created_at > chrono::TimeDelta::seconds(30) {
+            upstream::tell(core, &revocation).await;
+        }
+    }
+    for (status, count) in core.store.count_by_status().await? {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("connections", "status" => status.as_str()).set(count as f64);
+    }
+    let (connections, idle) = core.store.pool_state();
+    metrics::gauge!("store_pool_connections").set(connections);
+    metrics::gauge!("store_pool_idle_connections").set(idle);
+    Ok(())
+}
