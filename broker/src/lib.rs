@@ -1,8 +1,18 @@
-//! The Dromos broker.
+//! The Dromos broker: runs the OAuth and OpenID Connect handshakes, keeps every
+//! credential encrypted and fresh, and records who used it.
+//!
+//! One request is a straight line: `rpc` or `http` → `flow` → `grant`, `vault`,
+//! `egress`, `store`. `domain` holds the types and rules that all of them speak
+//! of, and `app` wires them together.
 
+mod app;
 pub mod domain;
 pub mod egress;
-pub mod grant;
 pub mod flow;
+pub mod grant;
+mod http;
+mod rpc;
 pub mod store;
 pub mod vault;
+
+pub use app::{Broker, Config, StartError, database_url, migrate};

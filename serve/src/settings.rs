@@ -61,11 +61,13 @@ impl SettingsError {
 }
 
 /// Where settings are read from. An empty value counts as absent.
+#[derive(Clone)]
 pub struct Settings {
     environment: Environment,
     file: BTreeMap<String, String>,
 }
 
+#[derive(Clone)]
 enum Environment {
     Process,
     Given(BTreeMap<String, String>),

@@ -61,7 +61,11 @@ pub struct NotAScope;
 impl FromStr for Scope {
     type Err = NotAScope;
     fn from_str(text: &str) -> Result<Self, NotAScope> {
-        Self::ALL.iter().copied().find(|scope| scope.as_str() == text).ok_or(NotAScope)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|scope| scope.as_str() == text)
+            .ok_or(NotAScope)
     }
 }
 
@@ -88,7 +92,8 @@ impl ApiKey {
     /// Whether the key holds a scope; `admin` holds every one but `operator`.
     #[must_use]
     pub fn holds(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope) || (scope != Scope::Operator && self.scopes.contains(&Scope::Admin))
+        self.scopes.contains(&scope)
+            || (scope != Scope::Operator && self.scopes.contains(&Scope::Admin))
     }
 
     /// Whether the key still works.

@@ -31,7 +31,10 @@ impl Ambient {
     /// The operating system's.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
     }
 
     /// Now, in the resolution that the store keeps.
@@ -60,7 +63,10 @@ impl Ambient {
 struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the real clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the real clock"
+    )]
     fn now(&self) -> Timestamp {
         chrono::Utc::now()
     }
@@ -69,7 +75,10 @@ impl Clock for SystemClock {
 struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::disallowed_methods, reason = "the one place that draws real randomness")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that draws real randomness"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         use ring::rand::SecureRandom as _;
         ring::rand::SystemRandom::new()

@@ -101,9 +101,11 @@ impl AuditEvent {
     #[must_use]
     pub fn new(ambient: &Ambient, action: Action, actor: Actor<'_>) -> Self {
         let (workspace_id, api_key_id, request_id) = match actor {
-            Actor::Caller(caller) => {
-                (caller.workspace_id(), Some(caller.key.id), caller.request_id.as_str())
-            }
+            Actor::Caller(caller) => (
+                caller.workspace_id(),
+                Some(caller.key.id),
+                caller.request_id.as_str(),
+            ),
             Actor::Anonymous(workspace_id, request_id) => (workspace_id, None, request_id),
         };
         Self {

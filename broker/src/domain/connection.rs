@@ -144,9 +144,10 @@ impl Connection {
             Status::Pending if self.consent_expires_at <= now => {
                 (self.status.after(Event::ConsentFailed), CONSENT_TIMEOUT)
             }
-            Status::Active if !self.refreshable && self.expires_at.is_some_and(|at| at <= now) => {
-                (self.status.after(Event::ExpiredUnrefreshable), "credential_expired")
-            }
+            Status::Active if !self.refreshable && self.expires_at.is_some_and(|at| at <= now) => (
+                self.status.after(Event::ExpiredUnrefreshable),
+                "credential_expired",
+            ),
             status => (status, &self.reason),
         }
     }
@@ -187,7 +188,11 @@ mod tests {
                     .iter()
                     .find(|change| (change.0, change.1) == (status, event))
                     .map(|change| change.2)
-                    .unwrap_or(if event == E::Revoked { S::Revoked } else { status });
+                    .unwrap_or(if event == E::Revoked {
+                        S::Revoked
+                    } else {
+                        status
+                    });
                 assert_eq!(status.after(event), expected, "{status:?} after {event:?}");
             }
         }

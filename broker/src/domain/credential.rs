@@ -129,7 +129,12 @@ mod tests {
     fn the_margin_is_the_lesser_of_the_providers_and_a_fifth_of_the_lifetime() {
         let issued = Timestamp::UNIX_EPOCH;
         let at = |lifetime, margin| {
-            (refresh_at(issued, TimeDelta::seconds(lifetime), TimeDelta::seconds(margin)) - issued).num_seconds()
+            (refresh_at(
+                issued,
+                TimeDelta::seconds(lifetime),
+                TimeDelta::seconds(margin),
+            ) - issued)
+                .num_seconds()
         };
         assert_eq!(at(3600, 300), 3300);
         assert_eq!(at(60, 300), 48);

@@ -113,16 +113,28 @@ impl Error {
     /// An error of a kind.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
-            ErrorKind::ProviderUnavailable | ErrorKind::RefreshUncertain => Some(Duration::from_secs(5)),
+            ErrorKind::ProviderUnavailable | ErrorKind::RefreshUncertain => {
+                Some(Duration::from_secs(5))
+            }
             ErrorKind::StoreUnavailable => Some(Duration::from_secs(1)),
             _ => None,
         };
-        Self { kind, message: message.into(), metadata: vec![], violations: vec![], retry_after, cause: None }
+        Self {
+            kind,
+            message: message.into(),
+            metadata: vec![],
+            violations: vec![],
+            retry_after,
+            cause: None,
+        }
     }
 
     /// One malformed field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::violations(vec![FieldViolation { field: field.into(), description: description.into() }])
+        Self::violations(vec![FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        }])
     }
 
     /// Several malformed fields.
@@ -133,17 +145,28 @@ impl Error {
             .map(|violation| format!("{}: {}", violation.field, violation.description))
             .collect::<Vec<_>>()
             .join("; ");
-        Self { violations, ..Self::new(ErrorKind::InvalidArgument, message) }
+        Self {
+            violations,
+            ..Self::new(ErrorKind::InvalidArgument, message)
+        }
     }
 
     /// A fault of ours.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(ErrorKind::Internal, "internal error; the logs name it by the request id").because(cause)
+        Self::new(
+            ErrorKind::Internal,
+            "internal error; the logs name it by the request id",
+        )
+        .because(cause)
     }
 
     /// The database can't be reached.
     pub fn store_unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(ErrorKind::StoreUnavailable, "the database can't be reached; try again").because(cause)
+        Self::new(
+            ErrorKind::StoreUnavailable,
+            "the database can't be reached; try again",
+        )
+        .because(cause)
     }
 
     /// Adds what really happened, for the log.

@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn only_the_canonical_spelling_is_an_id() {
         let text = "01890a5d-ac96-774b-bcce-b302099a8057";
-        assert_eq!(text.parse::<ConnectionId>().map(|id| id.to_string()), Ok(text.to_owned()));
+        assert_eq!(
+            text.parse::<ConnectionId>().map(|id| id.to_string()),
+            Ok(text.to_owned())
+        );
         for other in [
             "01890A5D-AC96-774B-BCCE-B302099A8057",
             "{01890a5d-ac96-774b-bcce-b302099a8057}",

@@ -34,21 +34,27 @@ impl PageRequest {
     pub fn parse(page_size: i32, page_token: &str) -> Result<Self> {
         let size = usize::try_from(page_size)
             .map_err(|_| Error::invalid("page_size", "must not be negative"))?;
-        let after = match page_token {
-            "" => None,
-            token => Some(
-                Uuid::try_parse(token)
-                    .map_err(|_| Error::invalid("page_token", "is not a token of an earlier page"))?,
-            ),
+        let after =
+            match page_token {
+                "" => None,
+                token => Some(Uuid::try_parse(token).map_err(|_| {
+                    Error::invalid("page_token", "is not a token of an earlier page")
+                })?),
+            };
+        let size = if size == 0 {
+            Self::DEFAULT_SIZE
+        } else {
+            size.min(Self::MAX_SIZE)
         };
-        let size = if size == 0 { Self::DEFAULT_SIZE } else { size.min(Self::MAX_SIZE) };
         Ok(Self { size, after })
     }
 
     /// How many rows to read: one more than the page, to know if another follows.
     #[must_use]
     pub fn limit(&self) -> i64 {
-        i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
+        i64::try_from(self.size)
+            .unwrap_or(i64::MAX)
+            .saturating_add(1)
     }
 
     /// Makes the page of the rows read.
@@ -59,6 +65,9 @@ impl PageRequest {
             Some(last) if more => id(last).to_string(),
             _ => String::new(),
         };
-        Page { items, next_page_token }
+        Page {
+            items,
+            next_page_token,
+        }
     }
 }

@@ -154,7 +154,11 @@ impl OAuth2Client {
     /// by discovery: a change of one's origin needs the secret again.
     #[must_use]
     pub fn secret_receivers(&self) -> [&str; 3] {
-        [&self.issuer, &self.token_endpoint, &self.revocation_endpoint]
+        [
+            &self.issuer,
+            &self.token_endpoint,
+            &self.revocation_endpoint,
+        ]
     }
 }
 

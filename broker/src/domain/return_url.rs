@@ -26,18 +26,31 @@ pub fn parse_origin(text: &str) -> Option<String> {
 ///
 /// # Errors
 /// What to tell the caller.
-pub fn check(return_url: &str, workspace: &[String], broker: &ReturnUrlPolicy) -> Result<Url, &'static str> {
+pub fn check(
+    return_url: &str,
+    workspace: &[String],
+    broker: &ReturnUrlPolicy,
+) -> Result<Url, &'static str> {
     let url = Url::parse(return_url).map_err(|_| "is not a URL")?;
     if !is_http(&url) {
         return Err("must be an http or https URL without user information");
     }
     let origin = url.origin().ascii_serialization();
-    let listed = if workspace.is_empty() { &broker.allowed } else { workspace };
-    let listed = listed.iter().filter_map(|entry| parse_origin(entry)).any(|entry| entry == origin);
+    let listed = if workspace.is_empty() {
+        &broker.allowed
+    } else {
+        workspace
+    };
+    let listed = listed
+        .iter()
+        .filter_map(|entry| parse_origin(entry))
+        .any(|entry| entry == origin);
     if listed || (broker.allow_loopback && is_loopback(&url)) {
         Ok(url)
     } else {
-        Err("its origin is not allowed for this workspace; add it to the workspace's allowed_return_urls")
+        Err(
+            "its origin is not allowed for this workspace; add it to the workspace's allowed_return_urls",
+        )
     }
 }
 
@@ -78,7 +91,10 @@ mod tests {
     /// hardening 6
     #[test]
     fn a_return_url_is_checked_by_scheme_host_and_port_exactly() {
-        let policy = ReturnUrlPolicy { allowed: vec!["https://app.example.com".into()], allow_loopback: false };
+        let policy = ReturnUrlPolicy {
+            allowed: vec!["https://app.example.com".into()],
+            allow_loopback: false,
+        };
         assert!(check("https://app.example.com/done?x=1#y", &[], &policy).is_ok());
         assert!(check("https://app.example.com:443/done", &[], &policy).is_ok());
         for bad in [
@@ -98,7 +114,10 @@ mod tests {
 
     #[test]
     fn a_workspace_with_its_own_list_does_not_use_the_brokers() {
-        let policy = ReturnUrlPolicy { allowed: vec!["https://broker.test".into()], allow_loopback: false };
+        let policy = ReturnUrlPolicy {
+            allowed: vec!["https://broker.test".into()],
+            allow_loopback: false,
+        };
         let own = ["https://own.test".to_owned()];
         assert!(check("https://own.test/x", &own, &policy).is_ok());
         assert!(check("https://broker.test/x", &own, &policy).is_err());
@@ -106,11 +125,22 @@ mod tests {
 
     #[test]
     fn development_mode_allows_loopback_only() {
-        let policy = ReturnUrlPolicy { allowed: vec![], allow_loopback: true };
-        for good in ["http://localhost:3000/", "http://127.0.0.1:9/done", "http://[::1]:9/"] {
+        let policy = ReturnUrlPolicy {
+            allowed: vec![],
+            allow_loopback: true,
+        };
+        for good in [
+            "http://localhost:3000/",
+            "http://127.0.0.1:9/done",
+            "http://[::1]:9/",
+        ] {
             assert!(check(good, &[], &policy).is_ok(), "{good}");
         }
-        for bad in ["http://localhost.evil.test/", "http://10.0.0.1/", "http://127.0.0.1.evil.test/"] {
+        for bad in [
+            "http://localhost.evil.test/",
+            "http://10.0.0.1/",
+            "http://127.0.0.1.evil.test/",
+        ] {
             assert!(check(bad, &[], &policy).is_err(), "{bad}");
         }
     }

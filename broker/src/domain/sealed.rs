@@ -51,7 +51,11 @@ pub trait DataKeyStore: Send + Sync {
     /// The key that a workspace's new ciphertexts use.
     async fn active_data_key(&self, workspace: WorkspaceId) -> Result<Option<WrappedDataKey>>;
     /// One key.
-    async fn data_key(&self, workspace: WorkspaceId, id: DataKeyId) -> Result<Option<WrappedDataKey>>;
+    async fn data_key(
+        &self,
+        workspace: WorkspaceId,
+        id: DataKeyId,
+    ) -> Result<Option<WrappedDataKey>>;
     /// Makes the key the workspace's active one, unless it has one; answers
     /// the active one.
     async fn insert_data_key(&self, key: &WrappedDataKey) -> Result<WrappedDataKey>;

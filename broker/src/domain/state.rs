@@ -26,13 +26,17 @@ impl StateKey {
     pub fn mint(&self, ambient: &Ambient) -> SecretString {
         let secret: [u8; SECRET_LEN] = ambient.bytes();
         let tag = self.tag(b"state", &secret);
-        URL_SAFE_NO_PAD.encode([&secret[..], tag.as_ref()].concat()).into()
+        URL_SAFE_NO_PAD
+            .encode([&secret[..], tag.as_ref()].concat())
+            .into()
     }
 
     /// Whether this key signed the state.
     #[must_use]
     pub fn is_ours(&self, state: &str) -> bool {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(state) else { return false };
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(state) else {
+            return false;
+        };
         if bytes.len() != SECRET_LEN + TAG_LEN {
             return false;
         }
@@ -43,7 +47,9 @@ impl StateKey {
     /// The value of the cookie that a callback with this state must carry.
     #[must_use]
     pub fn cookie(&self, state_hash: &[u8; 32]) -> SecretString {
-        URL_SAFE_NO_PAD.encode(self.tag(b"cookie", state_hash)).into()
+        URL_SAFE_NO_PAD
+            .encode(self.tag(b"cookie", state_hash))
+            .into()
     }
 
     /// Whether a cookie's value belongs to the state; takes the same time
@@ -82,7 +88,10 @@ pub fn hash(secret: &SecretString) -> [u8; 32] {
 #[must_use]
 pub fn cookie_name(state_hash: &[u8; 32], https: bool) -> String {
     let prefix = if https { "__Host-" } else { "" };
-    format!("{prefix}dromos-{}", URL_SAFE_NO_PAD.encode(&state_hash[..9]))
+    format!(
+        "{prefix}dromos-{}",
+        URL_SAFE_NO_PAD.encode(&state_hash[..9])
+    )
 }
 
 #[cfg(test)]
@@ -98,7 +107,12 @@ mod tests {
         let state = key.mint(&Ambient::system());
         assert!(key.is_ours(state.expose_secret()));
         assert!(!other.is_ours(state.expose_secret()));
-        assert_eq!(URL_SAFE_NO_PAD.decode(state.expose_secret()).map(|bytes| bytes.len()), Ok(64));
+        assert_eq!(
+            URL_SAFE_NO_PAD
+                .decode(state.expose_secret())
+                .map(|bytes| bytes.len()),
+            Ok(64)
+        );
     }
 
     /// hardening 28

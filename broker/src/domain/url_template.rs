@@ -18,10 +18,14 @@ pub fn parts(template: &str) -> Result<Vec<&str>, &'static str> {
     let mut names = vec![];
     let mut rest = template;
     while let Some(at) = rest.find("${") {
-        let part = rest[at..].strip_prefix(OPEN).ok_or("${…} must be ${connection_config.<name>}")?;
+        let part = rest[at..]
+            .strip_prefix(OPEN)
+            .ok_or("${…} must be ${connection_config.<name>}")?;
         let end = part.find('}').ok_or("${…} is not closed")?;
         let name = &part[..end];
-        let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let named = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if name.is_empty() || !named {
             return Err("a part's name has letters, digits, _ and - only");
         }
@@ -44,21 +48,26 @@ pub fn check(template: &str) -> Result<(), &'static str> {
             return Err("a part of the host must be a whole label left of a written-out domain");
         }
     }
-    let sample: BTreeMap<String, String> = names.iter().map(|&name| (name.to_owned(), "x".to_owned())).collect();
-    fill(template, &sample).map(drop).map_err(|_| "is not an absolute URL without user information or fragment")
+    let sample: BTreeMap<String, String> = names
+        .iter()
+        .map(|&name| (name.to_owned(), "x".to_owned()))
+        .collect();
+    fill(template, &sample)
+        .map(drop)
+        .map_err(|_| "is not an absolute URL without user information or fragment")
 }
 
 fn check_host(authority: &str) -> bool {
     // A part's own dot would split its label, so the parts are masked first.
     let masked = authority.replace(OPEN, "${");
     let labels: Vec<&str> = masked.split('.').collect();
-    let whole = |label: &str| label.starts_with("${") && label.ends_with('}') && label.matches('$').count() == 1;
+    let whole = |label: &str| {
+        label.starts_with("${") && label.ends_with('}') && label.matches('$').count() == 1
+    };
     let is_part = |label: &&str| label.contains('$');
     match labels.iter().rposition(is_part) {
         None => true,
-        Some(last) => {
-            labels.len() - last > 2 && labels.iter().copied().filter(is_part).all(whole)
-        }
+        Some(last) => labels.len() - last > 2 && labels.iter().copied().filter(is_part).all(whole),
     }
 }
 
@@ -85,9 +94,13 @@ pub fn fill(template: &str, values: &BTreeMap<String, String>) -> Result<Url, Fi
     let mut rest = template;
     for name in parts(template).map_err(|_| FillError::NotAUrl)? {
         let at = rest.find("${").ok_or(FillError::NotAUrl)?;
-        let value = values.get(name).ok_or_else(|| FillError::Missing(name.to_owned()))?;
+        let value = values
+            .get(name)
+            .ok_or_else(|| FillError::Missing(name.to_owned()))?;
         let fits = (1..=63).contains(&value.len())
-            && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !fits {
             return Err(FillError::Malformed(name.to_owned()));
         }
@@ -101,7 +114,11 @@ pub fn fill(template: &str, values: &BTreeMap<String, String>) -> Result<Url, Fi
         && url.username().is_empty()
         && url.password().is_none()
         && url.fragment().is_none();
-    if plain { Ok(url) } else { Err(FillError::NotAUrl) }
+    if plain {
+        Ok(url)
+    } else {
+        Err(FillError::NotAUrl)
+    }
 }
 
 #[cfg(test)]
@@ -123,8 +140,14 @@ mod tests {
         ] {
             assert_eq!(check(template), Ok(()), "{template}");
         }
-        let url = fill("https://${connection_config.tenant}.example.com/t", &values("acme"));
-        assert_eq!(url.map(|url| url.to_string()), Ok("https://acme.example.com/t".to_owned()));
+        let url = fill(
+            "https://${connection_config.tenant}.example.com/t",
+            &values("acme"),
+        );
+        assert_eq!(
+            url.map(|url| url.to_string()),
+            Ok("https://acme.example.com/t".to_owned())
+        );
     }
 
     /// hardening 29
@@ -143,7 +166,14 @@ mod tests {
             assert!(check(template).is_err(), "{template}");
         }
         for value in ["evil.test/", "a.b", "a@b", "", "a:b", "..", "a%2fb", "a\\b"] {
-            assert!(fill("https://${connection_config.tenant}.example.com/", &values(value)).is_err(), "{value}");
+            assert!(
+                fill(
+                    "https://${connection_config.tenant}.example.com/",
+                    &values(value)
+                )
+                .is_err(),
+                "{value}"
+            );
         }
     }
 

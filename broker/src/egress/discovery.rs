@@ -71,7 +71,12 @@ impl Discovery {
     /// A cache over the egress client.
     #[must_use]
     pub fn new(egress: Egress, ambient: Ambient) -> Self {
-        Self { egress, ambient, metadata: Cache::default(), keys: Cache::default() }
+        Self {
+            egress,
+            ambient,
+            metadata: Cache::default(),
+            keys: Cache::default(),
+        }
     }
 
     /// The metadata of an issuer (OpenID Connect Discovery 1.0 §4). Its
@@ -85,15 +90,22 @@ impl Discovery {
             count("cached");
             return Ok(kept);
         }
-        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let url = url.parse().map_err(|_| DiscoveryError::Unusable("the issuer is not a URL"))?;
+        let url = format!(
+            "{}/.well-known/openid-configuration",
+            issuer.trim_end_matches('/')
+        );
+        let url = url
+            .parse()
+            .map_err(|_| DiscoveryError::Unusable("the issuer is not a URL"))?;
         let fetched = self.fetch(url).await.and_then(|answer| {
             let metadata: Metadata = serde_json::from_slice(&answer.body)
                 .map_err(|_| DiscoveryError::Unusable("the discovery document is malformed"))?;
             if metadata.issuer == issuer {
                 Ok((metadata, answer.headers))
             } else {
-                Err(DiscoveryError::Unusable("the discovery document names another issuer than the configured one"))
+                Err(DiscoveryError::Unusable(
+                    "the discovery document names another issuer than the configured one",
+                ))
             }
         });
         count(if fetched.is_ok() { "success" } else { "error" });
@@ -106,7 +118,11 @@ impl Discovery {
     ///
     /// # Errors
     /// See [`DiscoveryError`].
-    pub async fn keys(&self, jwks_uri: &Url, stale: Option<&Arc<Vec<u8>>>) -> Result<Arc<Vec<u8>>, DiscoveryError> {
+    pub async fn keys(
+        &self,
+        jwks_uri: &Url,
+        stale: Option<&Arc<Vec<u8>>>,
+    ) -> Result<Arc<Vec<u8>>, DiscoveryError> {
         let now = self.ambient.now();
         let kept = get(&self.keys, jwks_uri.as_str(), |kept| {
             let lacking = stale.is_some_and(|stale| Arc::ptr_eq(stale, &kept.value));
@@ -119,20 +135,43 @@ impl Discovery {
         if serde_json::from_slice::<serde_json::Value>(&answer.body).is_err() {
             return Err(DiscoveryError::Unusable("the key set is malformed"));
         }
-        Ok(keep(&self.keys, jwks_uri.as_str(), answer.body.to_vec(), now, &answer.headers))
+        Ok(keep(
+            &self.keys,
+            jwks_uri.as_str(),
+            answer.body.to_vec(),
+            now,
+            &answer.headers,
+        ))
     }
 
     async fn fetch(&self, url: Url) -> Result<EgressAnswer, DiscoveryError> {
-        let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
-        let request = EgressRequest { method: Method::GET, url, headers, body: vec![], timeout: TIMEOUT };
-        let answer = self.egress.send(request).await.map_err(|error| match error {
-            super::EgressError::Refused(_) => DiscoveryError::Unusable("the egress guard refuses the URL"),
-            error => DiscoveryError::Unavailable(error.into()),
-        })?;
+        let headers =
+            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
+        let request = EgressRequest {
+            method: Method::GET,
+            url,
+            headers,
+            body: vec![],
+            timeout: TIMEOUT,
+        };
+        let answer = self
+            .egress
+            .send(request)
+            .await
+            .map_err(|error| match error {
+                super::EgressError::Refused(_) => {
+                    DiscoveryError::Unusable("the egress guard refuses the URL")
+                }
+                error => DiscoveryError::Unavailable(error.into()),
+            })?;
         match answer.status.as_u16() {
             200 => Ok(answer),
-            429 | 500.. => Err(DiscoveryError::Unavailable(format!("status {}", answer.status).into())),
-            _ => Err(DiscoveryError::Unusable("there is no document at the well-known path")),
+            429 | 500.. => Err(DiscoveryError::Unavailable(
+                format!("status {}", answer.status).into(),
+            )),
+            _ => Err(DiscoveryError::Unusable(
+                "there is no document at the well-known path",
+            )),
         }
     }
 }
@@ -143,13 +182,23 @@ fn count(result: &'static str) {
 
 fn get<T>(cache: &Cache<T>, key: &str, good: impl Fn(&Kept<T>) -> bool) -> Option<Arc<T>> {
     let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.get(key).filter(|kept| good(kept)).map(|kept| kept.value.clone())
+    cache
+        .get(key)
+        .filter(|kept| good(kept))
+        .map(|kept| kept.value.clone())
 }
 
 fn keep<T>(cache: &Cache<T>, key: &str, value: T, now: Timestamp, headers: &HeaderMap) -> Arc<T> {
     let value = Arc::new(value);
-    let kept = Kept { value: value.clone(), fetched_at: now, until: now + max_age(headers) };
-    cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), kept);
+    let kept = Kept {
+        value: value.clone(),
+        fetched_at: now,
+        until: now + max_age(headers),
+    };
+    cache
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(key.to_owned(), kept);
     value
 }
 

@@ -87,9 +87,17 @@ fn class(ip: IpAddr) -> Class {
 
 fn class_v4(ip: Ipv4Addr) -> Class {
     /// Alibaba's and Azure's metadata services; the others are link-local.
-    const METADATA: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+    const METADATA: [Ipv4Addr; 2] = [
+        Ipv4Addr::new(100, 100, 100, 200),
+        Ipv4Addr::new(168, 63, 129, 16),
+    ];
     let octets = ip.octets();
-    if METADATA.contains(&ip) || ip.is_link_local() || ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
+    if METADATA.contains(&ip)
+        || ip.is_link_local()
+        || ip.is_unspecified()
+        || ip.is_broadcast()
+        || ip.is_multicast()
+    {
         return Class::Never;
     }
     match octets {
@@ -141,8 +149,9 @@ impl Resolve for GuardedResolver {
         let guard = self.guard;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> =
-                found.filter(|address| guard.check_address(address.ip()).is_ok()).collect();
+            let allowed: Vec<SocketAddr> = found
+                .filter(|address| guard.check_address(address.ip()).is_ok())
+                .collect();
             if allowed.is_empty() {
                 return Err("the egress guard allows none of the name's addresses".into());
             }
@@ -157,8 +166,12 @@ mod tests {
 
     use super::*;
 
-    const PRODUCTION: Guard = Guard { allow_private_networks: false };
-    const DEVELOPMENT: Guard = Guard { allow_private_networks: true };
+    const PRODUCTION: Guard = Guard {
+        allow_private_networks: false,
+    };
+    const DEVELOPMENT: Guard = Guard {
+        allow_private_networks: true,
+    };
 
     fn check(guard: Guard, url: &str) -> bool {
         guard.check(&url.parse().expect("a URL")).is_ok()
@@ -168,21 +181,51 @@ mod tests {
     #[test]
     fn private_loopback_and_metadata_addresses_are_refused() {
         for host in [
-            "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "100.100.100.200", "168.63.129.16", "[::1]", "[::]", "[fc00::1]", "[fd00:ec2::254]", "[fe80::1]",
-            "[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]",
-            "[2002:7f00:1::]", "2130706433", "0x7f.1", "255.255.255.255", "224.0.0.1",
+            "127.0.0.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "100.100.100.200",
+            "168.63.129.16",
+            "[::1]",
+            "[::]",
+            "[fc00::1]",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:169.254.169.254]",
+            "[64:ff9b::7f00:1]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[2002:7f00:1::]",
+            "2130706433",
+            "0x7f.1",
+            "255.255.255.255",
+            "224.0.0.1",
         ] {
-            assert!(!check(PRODUCTION, &format!("https://{host}/token")), "{host}");
+            assert!(
+                !check(PRODUCTION, &format!("https://{host}/token")),
+                "{host}"
+            );
         }
         for host in ["8.8.8.8", "[2606:4700::1111]", "login.example.com"] {
-            assert!(check(PRODUCTION, &format!("https://{host}/token")), "{host}");
+            assert!(
+                check(PRODUCTION, &format!("https://{host}/token")),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn plain_http_and_other_schemes_are_refused() {
-        for url in ["http://login.example.com/", "ftp://login.example.com/", "file:///etc/passwd", "https://a:b@login.example.com/"] {
+        for url in [
+            "http://login.example.com/",
+            "ftp://login.example.com/",
+            "file:///etc/passwd",
+            "https://a:b@login.example.com/",
+        ] {
             assert!(!check(PRODUCTION, url), "{url}");
         }
     }
@@ -192,7 +235,12 @@ mod tests {
         for url in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://10.0.0.1/"] {
             assert!(check(DEVELOPMENT, url), "{url}");
         }
-        for url in ["http://169.254.169.254/", "http://[fd00:ec2::254]/", "http://[::ffff:169.254.169.254]/", "http://100.100.100.200/"] {
+        for url in [
+            "http://169.254.169.254/",
+            "http://[fd00:ec2::254]/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://100.100.100.200/",
+        ] {
             assert!(!check(DEVELOPMENT, url), "{url}");
         }
     }

@@ -70,7 +70,10 @@ impl Egress {
     /// Without a TLS provider installed in the process, which is a fault of
     /// the wiring.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes the HTTP client")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that makes the HTTP client"
+    )]
     pub fn new(guard: Guard) -> Self {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -93,7 +96,9 @@ impl Egress {
     /// # Errors
     /// See [`EgressError`].
     pub async fn send(&self, request: EgressRequest) -> Result<EgressAnswer, EgressError> {
-        self.guard.check(&request.url).map_err(EgressError::Refused)?;
+        self.guard
+            .check(&request.url)
+            .map_err(EgressError::Refused)?;
         let exchange = async {
             let response = self
                 .client
@@ -113,20 +118,28 @@ impl Egress {
                 })?;
             read(response).await
         };
-        tokio::time::timeout(request.timeout, exchange).await.unwrap_or(Err(EgressError::NoAnswer(None)))
+        tokio::time::timeout(request.timeout, exchange)
+            .await
+            .unwrap_or(Err(EgressError::NoAnswer(None)))
     }
 }
 
 async fn read(mut response: reqwest::Response) -> Result<EgressAnswer, EgressError> {
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| EgressError::NoAnswer(Some(error.without_url())))?
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| EgressError::NoAnswer(Some(error.without_url())))?
     {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(EgressError::NoAnswer(None));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(EgressAnswer { status, headers, body: body.into() })
+    Ok(EgressAnswer {
+        status,
+        headers,
+        body: body.into(),
+    })
 }

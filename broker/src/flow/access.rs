@@ -14,7 +14,10 @@ use crate::domain::{
 };
 
 fn not_found() -> Error {
-    Error::new(ErrorKind::ApiKeyNotFound, "there is no such API key in this workspace")
+    Error::new(
+        ErrorKind::ApiKeyNotFound,
+        "there is no such API key in this workspace",
+    )
 }
 
 /// What is asked for.
@@ -35,17 +38,29 @@ pub struct NewApiKey {
 /// # Errors
 /// SCOPE_MISSING where the caller gives what they don't hold, INVALID_ARGUMENT,
 /// WORKSPACE_NOT_FOUND, STORE_UNAVAILABLE.
-pub async fn create(core: &Core, caller: &Caller, new: NewApiKey) -> Result<(ApiKey, SecretString)> {
+pub async fn create(
+    core: &Core,
+    caller: &Caller,
+    new: NewApiKey,
+) -> Result<(ApiKey, SecretString)> {
     let workspace_id = new.workspace_id.unwrap_or(caller.workspace_id());
-    let needs_operator = workspace_id != caller.workspace_id() || new.scopes.contains(&Scope::Operator);
+    let needs_operator =
+        workspace_id != caller.workspace_id() || new.scopes.contains(&Scope::Operator);
     if needs_operator && !caller.key.holds(Scope::Operator) {
-        return Err(Error::new(ErrorKind::ScopeMissing, "this needs a key with the scope operator").with("scope", "operator"));
+        return Err(Error::new(
+            ErrorKind::ScopeMissing,
+            "this needs a key with the scope operator",
+        )
+        .with("scope", "operator"));
     }
     let now = core.ambient.now();
     if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
         return Err(Error::invalid("expires_at", "is in the past"));
     }
-    let secret = SecretString::from(format!("dromos_{}", random_text(&core.ambient).expose_secret()));
+    let secret = SecretString::from(format!(
+        "dromos_{}",
+        random_text(&core.ambient).expose_secret()
+    ));
     let key = ApiKey {
         id: ApiKeyId(core.ambient.id()),
         workspace_id,
@@ -56,7 +71,11 @@ pub async fn create(core: &Core, caller: &Caller, new: NewApiKey) -> Result<(Api
         last_used_at: None,
     };
     let event = AuditEvent::new(&core.ambient, Action::ApiKeyCreated, Actor::Caller(caller));
-    if !core.store.insert_api_key(&key, KeyHash::of(secret.expose_secret()), event).await? {
+    if !core
+        .store
+        .insert_api_key(&key, KeyHash::of(secret.expose_secret()), event)
+        .await?
+    {
         return Err(super::workspaces::not_found());
     }
     Ok((key, secret))
@@ -67,7 +86,10 @@ pub async fn create(core: &Core, caller: &Caller, new: NewApiKey) -> Result<(Api
 /// # Errors
 /// API_KEY_NOT_FOUND, STORE_UNAVAILABLE.
 pub async fn get(core: &Core, caller: &Caller, id: ApiKeyId) -> Result<ApiKey> {
-    core.store.api_key(caller.workspace_id(), id).await?.ok_or_else(not_found)
+    core.store
+        .api_key(caller.workspace_id(), id)
+        .await?
+        .ok_or_else(not_found)
 }
 
 /// A page of the workspace's keys.
@@ -85,7 +107,11 @@ pub async fn list(core: &Core, caller: &Caller, page: PageRequest) -> Result<Pag
 /// API_KEY_NOT_FOUND, STORE_UNAVAILABLE.
 pub async fn delete(core: &Core, caller: &Caller, id: ApiKeyId) -> Result<()> {
     let event = AuditEvent::new(&core.ambient, Action::ApiKeyDeleted, Actor::Caller(caller));
-    if !core.store.delete_api_key(caller.workspace_id(), id, event).await? {
+    if !core
+        .store
+        .delete_api_key(caller.workspace_id(), id, event)
+        .await?
+    {
         return Err(not_found());
     }
     core.authenticator.forget(|key| key.id == id);
@@ -106,6 +132,12 @@ pub async fn bootstrap(core: &Core, secret: &SecretString) -> Result<bool> {
         expires_at: None,
         last_used_at: None,
     };
-    let event = AuditEvent::new(&core.ambient, Action::ApiKeyCreated, Actor::Anonymous(WorkspaceId::DEFAULT, ""));
-    core.store.take_bootstrap_key(&key, KeyHash::of(secret.expose_secret()), event).await
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ApiKeyCreated,
+        Actor::Anonymous(WorkspaceId::DEFAULT, ""),
+    );
+    core.store
+        .take_bootstrap_key(&key, KeyHash::of(secret.expose_secret()), event)
+        .await
 }

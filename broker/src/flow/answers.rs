@@ -42,7 +42,10 @@ where
         return call().await;
     }
     if request_id.len() > MAX_LEN || !request_id.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Error::invalid("request_id", "has at most 128 visible ASCII characters"));
+        return Err(Error::invalid(
+            "request_id",
+            "has at most 128 visible ASCII characters",
+        ));
     }
     let key = AnswerKey {
         workspace_id: caller.workspace_id(),
@@ -54,19 +57,35 @@ where
     let place = place(&key);
     let give_up = Instant::now() + WAIT;
     loop {
-        let claim = core.store.claim_answer(&key, request_hash, core.ambient.now()).await?;
+        let claim = core
+            .store
+            .claim_answer(&key, request_hash, core.ambient.now())
+            .await?;
         let known = match &claim {
             AnswerClaim::New => break,
-            AnswerClaim::Running { request_hash } | AnswerClaim::Done { request_hash, .. } => request_hash,
+            AnswerClaim::Running { request_hash } | AnswerClaim::Done { request_hash, .. } => {
+                request_hash
+            }
         };
         if *known != request_hash {
-            return Err(Error::invalid("request_id", "was used for another request within the last 24 hours"));
+            return Err(Error::invalid(
+                "request_id",
+                "was used for another request within the last 24 hours",
+            ));
         }
         if let AnswerClaim::Done { answer, .. } = &claim {
-            return Ok(core.vault.open(&place, answer).await?.expose_secret().to_vec());
+            return Ok(core
+                .vault
+                .open(&place, answer)
+                .await?
+                .expose_secret()
+                .to_vec());
         }
         if Instant::now() >= give_up {
-            return Err(Error::new(ErrorKind::StoreUnavailable, "the same request is still being made; try again"));
+            return Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                "the same request is still being made; try again",
+            ));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -89,12 +108,26 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    context
+        .finish()
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 /// An answer opens only for the key, method and `request_id` it was given to.
 fn place(key: &AnswerKey) -> Place {
-    let hash = hash(&[key.api_key_id.0.as_bytes(), key.method.as_bytes(), key.request_id.as_bytes()]);
+    let hash = hash(&[
+        key.api_key_id.0.as_bytes(),
+        key.method.as_bytes(),
+        key.request_id.as_bytes(),
+    ]);
     let row = uuid::Uuid::from_bytes(hash[..16].try_into().expect("16 of 32 bytes"));
-    Place { workspace_id: key.workspace_id, table: "answers", row, field: "answer", generation: 0 }
+    Place {
+        workspace_id: key.workspace_id,
+        table: "answers",
+        row,
+        field: "answer",
+        generation: 0,
+    }
 }

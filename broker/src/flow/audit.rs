@@ -23,7 +23,10 @@ const QUEUE: usize = 4096;
 /// Events in one commit.
 const BATCH: usize = 512;
 
-type Waiting = (AuditEvent, oneshot::Sender<std::result::Result<(), Arc<Error>>>);
+type Waiting = (
+    AuditEvent,
+    oneshot::Sender<std::result::Result<(), Arc<Error>>>,
+);
 
 /// Records events.
 #[derive(Clone)]
@@ -48,7 +51,10 @@ impl AuditWriter {
         let (done, outcome) = oneshot::channel();
         let gone = || Error::store_unavailable("the audit writer is gone");
         self.queue.send((event, done)).await.map_err(|_| gone())?;
-        outcome.await.map_err(|_| gone())?.map_err(Error::store_unavailable)
+        outcome
+            .await
+            .map_err(|_| gone())?
+            .map_err(Error::store_unavailable)
     }
 }
 
@@ -68,7 +74,15 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Waiting>) {
 ///
 /// # Errors
 /// STORE_UNAVAILABLE.
-pub async fn list(core: &Core, caller: &Caller, filter: &AuditFilter, page: PageRequest) -> Result<Page<AuditEvent>> {
-    let events = core.store.audit_events(caller.workspace_id(), filter, page).await?;
+pub async fn list(
+    core: &Core,
+    caller: &Caller,
+    filter: &AuditFilter,
+    page: PageRequest,
+) -> Result<Page<AuditEvent>> {
+    let events = core
+        .store
+        .audit_events(caller.workspace_id(), filter, page)
+        .await?;
     Ok(page.page(events, |event| event.id.0))
 }

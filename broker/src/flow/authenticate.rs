@@ -32,7 +32,9 @@ pub struct Authenticator {
 impl Authenticator {
     fn get(&self, hash: KeyHash) -> Option<Arc<ApiKey>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&hash).filter(|entry| entry.1.elapsed() < CACHE_TIME).map(|entry| entry.0.clone())
+        seen.get(&hash)
+            .filter(|entry| entry.1.elapsed() < CACHE_TIME)
+            .map(|entry| entry.0.clone())
     }
 
     fn keep(&self, hash: KeyHash, key: Arc<ApiKey>) {
@@ -45,7 +47,10 @@ impl Authenticator {
 
     /// Forgets all keys that match: they were deleted.
     pub fn forget(&self, is_deleted: impl Fn(&ApiKey) -> bool) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, entry| !is_deleted(&entry.0));
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, entry| !is_deleted(&entry.0));
     }
 
     /// Forgets a workspace's keys.
@@ -61,12 +66,29 @@ impl Authenticator {
 pub async fn authenticate(core: &Core, secret: &str) -> Result<Arc<ApiKey>> {
     let hash = KeyHash::of(secret);
     let now = core.ambient.now();
-    let refused = || Error::new(ErrorKind::Unauthenticated, "the API key is not valid; send `Authorization: Bearer <key>`");
+    let refused = || {
+        Error::new(
+            ErrorKind::Unauthenticated,
+            "the API key is not valid; send `Authorization: Bearer <key>`",
+        )
+    };
     if let Some(key) = core.authenticator.get(hash) {
-        return if key.is_valid_at(now) { Ok(key) } else { Err(refused()) };
+        return if key.is_valid_at(now) {
+            Ok(key)
+        } else {
+            Err(refused())
+        };
     }
-    let key = core.store.api_key_by_hash(hash).await?.filter(|key| key.is_valid_at(now)).ok_or_else(refused)?;
-    if key.last_used_at.is_none_or(|used| now - used >= USE_RESOLUTION) {
+    let key = core
+        .store
+        .api_key_by_hash(hash)
+        .await?
+        .filter(|key| key.is_valid_at(now))
+        .ok_or_else(refused)?;
+    if key
+        .last_used_at
+        .is_none_or(|used| now - used >= USE_RESOLUTION)
+    {
         // Not on the caller's time, and not their error if it fails.
         let (store, id) = (core.store.clone(), key.id);
         core.tasks.spawn(async move {

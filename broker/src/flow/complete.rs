@@ -64,8 +64,16 @@ pub enum Completed {
 ///
 /// # Errors
 /// STORE_UNAVAILABLE and INTERNAL; everything else is an outcome.
-pub async fn complete(core: &Core, callback: Callback, cookie: impl Fn(&str) -> Option<String>) -> Result<Completed> {
-    let Some(state) = callback.state.as_ref().filter(|state| core.state_key.is_ours(state.expose_secret())) else {
+pub async fn complete(
+    core: &Core,
+    callback: Callback,
+    cookie: impl Fn(&str) -> Option<String>,
+) -> Result<Completed> {
+    let Some(state) = callback
+        .state
+        .as_ref()
+        .filter(|state| core.state_key.is_ours(state.expose_secret()))
+    else {
         return Ok(Completed::Refused);
     };
     let state_hash = hash(state);
@@ -74,13 +82,28 @@ pub async fn complete(core: &Core, callback: Callback, cookie: impl Fn(&str) -> 
     if !cookie(&cookie_name).is_some_and(|value| core.state_key.is_cookie_of(&state_hash, &value)) {
         return Ok(Completed::Refused);
     }
-    let Some(consent) = core.store.consent_by_state(state_hash).await? else { return Ok(Completed::Refused) };
-    let provider = core.store.provider(consent.workspace_id, consent.provider_id).await?;
-    let connection = core.store.connection(consent.workspace_id, consent.connection_id).await?;
-    let (Some(provider), Some(connection)) = (provider, connection) else { return Ok(Completed::Refused) };
+    let Some(consent) = core.store.consent_by_state(state_hash).await? else {
+        return Ok(Completed::Refused);
+    };
+    let provider = core
+        .store
+        .provider(consent.workspace_id, consent.provider_id)
+        .await?;
+    let connection = core
+        .store
+        .connection(consent.workspace_id, consent.connection_id)
+        .await?;
+    let (Some(provider), Some(connection)) = (provider, connection) else {
+        return Ok(Completed::Refused);
+    };
     // Each provider answers on its own path (RFC 9700 §4.4).
     let expected = (!provider.definition.shared_redirect_uri).then_some(provider.id);
-    if callback.provider_id != expected || !core.store.spend_consent(state_hash, core.ambient.now()).await? {
+    if callback.provider_id != expected
+        || !core
+            .store
+            .spend_consent(state_hash, core.ambient.now())
+            .await?
+    {
         return Ok(Completed::Refused);
     }
     let outcome = finish(core, &consent, &provider, &connection, &callback).await;
@@ -93,17 +116,30 @@ pub async fn complete(core: &Core, callback: Callback, cookie: impl Fn(&str) -> 
                 Action::ConnectionFailed,
                 Actor::Anonymous(consent.workspace_id, &callback.request_id),
             )
-            .about(connection.id, &connection.user_id, &connection.provider_name)
+            .about(
+                connection.id,
+                &connection.user_id,
+                &connection.provider_name,
+            )
             .failed(failure.reason.clone());
             let now = core.ambient.now();
-            core.store.fail_consent(&consent, &failure.reason, now, event).await?;
+            core.store
+                .fail_consent(&consent, &failure.reason, now, event)
+                .await?;
             if let Some(cause) = failure.cause {
-                tracing::warn!(reason = failure.reason, error = &*cause as &dyn std::error::Error, "a consent failed");
+                tracing::warn!(
+                    reason = failure.reason,
+                    error = &*cause as &dyn std::error::Error,
+                    "a consent failed"
+                );
             }
             with_outcome(&consent.return_url, &connection_id, Some(&failure.reason))
         }
     };
-    Ok(Completed::Redirect { location, cookie_name })
+    Ok(Completed::Redirect {
+        location,
+        cookie_name,
+    })
 }
 
 /// Why a consent did not yield a credential: a word for the application.
@@ -114,7 +150,10 @@ struct Failure {
 
 impl Failure {
     fn new(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), cause: None }
+        Self {
+            reason: reason.to_owned(),
+            cause: None,
+        }
     }
 }
 
@@ -122,10 +161,15 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let reason = match error.kind {
             ErrorKind::ProviderUnavailable => "provider_unavailable",
-            ErrorKind::ProviderMisconfigured | ErrorKind::InvalidArgument => "provider_misconfigured",
+            ErrorKind::ProviderMisconfigured | ErrorKind::InvalidArgument => {
+                "provider_misconfigured"
+            }
             _ => "server_error",
         };
-        Self { reason: reason.to_owned(), cause: Some(Box::new(error)) }
+        Self {
+            reason: reason.to_owned(),
+            cause: Some(Box::new(error)),
+        }
     }
 }
 
@@ -137,12 +181,16 @@ async fn finish(
     callback: &Callback,
 ) -> std::result::Result<(), Failure> {
     let client = &provider.definition.oauth2;
-    let endpoints = endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
+    let endpoints =
+        endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
     check_iss(provider, &endpoints, callback)?;
     if let Some(error) = &callback.error {
         return Err(Failure::new(authorization_error(error)));
     }
-    let code = callback.code.clone().ok_or_else(|| Failure::new("invalid_response"))?;
+    let code = callback
+        .code
+        .clone()
+        .ok_or_else(|| Failure::new("invalid_response"))?;
     let secrets = open_secrets(core, consent).await?;
     let grant = AuthorizationCode {
         code,
@@ -166,12 +214,21 @@ async fn finish(
         TokenAnswer::Tokens(tokens) => ("success", Ok(tokens)),
         TokenAnswer::Refused { error } => ("refused", Err(Failure::new(&error))),
         TokenAnswer::Misconfigured { error, .. } => ("misconfigured", Err(Failure::new(&error))),
-        TokenAnswer::Unavailable { .. } => ("unavailable", Err(Failure::new("provider_unavailable"))),
+        TokenAnswer::Unavailable { .. } => {
+            ("unavailable", Err(Failure::new("provider_unavailable")))
+        }
         TokenAnswer::Unknown => ("unknown", Err(Failure::new("provider_unavailable"))),
     };
     metrics::counter!("oauth_token_exchanges_total", "status" => status).increment(1);
     let tokens = tokens?;
-    let subject = verify(core, provider, &endpoints, &tokens, secrets.nonce.as_deref()).await?;
+    let subject = verify(
+        core,
+        provider,
+        &endpoints,
+        &tokens,
+        secrets.nonce.as_deref(),
+    )
+    .await?;
     if let (Some(before), Some(now)) = (&connection.subject, &subject)
         && before != now
     {
@@ -180,7 +237,17 @@ async fn finish(
     if connection.subject.is_some() && subject.is_none() {
         return Err(Failure::new("subject_missing"));
     }
-    store(core, consent, provider, connection, &tokens, subject, token_origin, &callback.request_id).await
+    store(
+        core,
+        consent,
+        provider,
+        connection,
+        &tokens,
+        subject,
+        token_origin,
+        &callback.request_id,
+    )
+    .await
 }
 
 /// RFC 9207 §2.4: an announced `iss` must be there, and one that is there must
@@ -206,11 +273,22 @@ fn check_iss(
 /// OpenID Connect Core §3.1.2.6: a foreign text goes no further.
 fn authorization_error(error: &str) -> &'static str {
     const KNOWN: [&str; 11] = [
-        "access_denied", "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope",
-        "server_error", "temporarily_unavailable", "interaction_required", "login_required",
-        "account_selection_required", "consent_required",
+        "access_denied",
+        "invalid_request",
+        "unauthorized_client",
+        "unsupported_response_type",
+        "invalid_scope",
+        "server_error",
+        "temporarily_unavailable",
+        "interaction_required",
+        "login_required",
+        "account_selection_required",
+        "consent_required",
     ];
-    KNOWN.into_iter().find(|known| *known == error).unwrap_or("authorization_error")
+    KNOWN
+        .into_iter()
+        .find(|known| *known == error)
+        .unwrap_or("authorization_error")
 }
 
 async fn verify(
@@ -220,23 +298,41 @@ async fn verify(
     tokens: &TokenSet,
     nonce: Option<&str>,
 ) -> std::result::Result<Option<String>, Failure> {
-    let (Some(metadata), Some(nonce)) = (&endpoints.metadata, nonce) else { return Ok(None) };
+    let (Some(metadata), Some(nonce)) = (&endpoints.metadata, nonce) else {
+        return Ok(None);
+    };
     // `openid` was asked for, so an id_token is owed (OpenID Connect Core §3.1.3.3).
-    let id_token = tokens.id_token.as_ref().ok_or_else(|| Failure::new("id_token_missing"))?;
+    let id_token = tokens
+        .id_token
+        .as_ref()
+        .ok_or_else(|| Failure::new("id_token_missing"))?;
     let nonce = SecretString::from(nonce);
-    id_token::verify(id_token, &provider.definition.oauth2, metadata, &nonce, &core.discovery, &core.ambient)
-        .await
-        .map(Some)
-        .map_err(|error| {
-            let reason = match &error {
-                id_token::IdTokenError::Keys(_) => "provider_unavailable",
-                id_token::IdTokenError::Invalid(_) => "id_token_invalid",
-            };
-            Failure { reason: reason.to_owned(), cause: Some(Box::new(error)) }
-        })
+    id_token::verify(
+        id_token,
+        &provider.definition.oauth2,
+        metadata,
+        &nonce,
+        &core.discovery,
+        &core.ambient,
+    )
+    .await
+    .map(Some)
+    .map_err(|error| {
+        let reason = match &error {
+            id_token::IdTokenError::Keys(_) => "provider_unavailable",
+            id_token::IdTokenError::Invalid(_) => "id_token_invalid",
+        };
+        Failure {
+            reason: reason.to_owned(),
+            cause: Some(Box::new(error)),
+        }
+    })
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a consent yielded, once, at its end")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a consent yielded, once, at its end"
+)]
 async fn store(
     core: &Core,
     consent: &Consent,
@@ -247,12 +343,26 @@ async fn store(
     token_origin: String,
     request_id: &str,
 ) -> std::result::Result<(), Failure> {
-    let scopes = super::refresh::granted_scopes(tokens, provider).unwrap_or_else(|| consent.scopes.clone());
+    let scopes =
+        super::refresh::granted_scopes(tokens, provider).unwrap_or_else(|| consent.scopes.clone());
     // Another credential may be stored in between; then this one is sealed anew.
     for _ in 0..5 {
-        let held = core.store.credential(connection.workspace_id, connection.id).await?;
+        let held = core
+            .store
+            .credential(connection.workspace_id, connection.id)
+            .await?;
         let generation = held.map_or(0, |held| held.generation);
-        let credential = super::refresh::seal(core, connection.workspace_id, connection.id, generation + 1, provider, tokens, None, &token_origin).await?;
+        let credential = super::refresh::seal(
+            core,
+            connection.workspace_id,
+            connection.id,
+            generation + 1,
+            provider,
+            tokens,
+            None,
+            &token_origin,
+        )
+        .await?;
         let completed = CompletedConsent {
             workspace_id: connection.workspace_id,
             connection_id: connection.id,
@@ -268,7 +378,11 @@ async fn store(
             Action::ConnectionActivated,
             Actor::Anonymous(consent.workspace_id, request_id),
         )
-        .about(connection.id, &connection.user_id, &connection.provider_name);
+        .about(
+            connection.id,
+            &connection.user_id,
+            &connection.provider_name,
+        );
         match core.store.complete_consent(completed, event).await? {
             Completion::Done => return Ok(()),
             Completion::Superseded => return Err(Failure::new("superseded")),

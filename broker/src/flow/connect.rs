@@ -88,7 +88,13 @@ impl Drop for ConsentSecrets {
 }
 
 pub(super) fn secrets_place(consent: &Consent) -> Place {
-    Place { workspace_id: consent.workspace_id, table: "consents", row: consent.id.0, field: "secrets", generation: 0 }
+    Place {
+        workspace_id: consent.workspace_id,
+        table: "consents",
+        row: consent.id.0,
+        field: "secrets",
+        generation: 0,
+    }
 }
 
 /// Begins a new connection.
@@ -100,10 +106,19 @@ pub async fn request(core: &Core, caller: &Caller, request: ConnectRequest) -> R
     let workspace_id = caller.workspace_id();
     let return_url = check_return_url(core, caller, &request.return_url).await?;
     let provider = find_provider(core, caller, &request.provider).await?;
-    let scopes = if request.scopes.is_empty() { provider.definition.oauth2.scopes.clone() } else { request.scopes };
+    let scopes = if request.scopes.is_empty() {
+        provider.definition.oauth2.scopes.clone()
+    } else {
+        request.scopes
+    };
     check_scopes(&scopes)?;
     // Now, not when the user is there: a wrong definition is the caller's matter.
-    endpoints::resolve(&provider.definition.oauth2, &request.connection_config, &core.discovery).await?;
+    endpoints::resolve(
+        &provider.definition.oauth2,
+        &request.connection_config,
+        &core.discovery,
+    )
+    .await?;
 
     let now = core.ambient.now();
     let connection = Connection {
@@ -124,13 +139,27 @@ pub async fn request(core: &Core, caller: &Caller, request: ConnectRequest) -> R
         created_at: now,
         updated_at: now,
     };
-    let (consent, begun) = begin(core, &provider, &connection, connection.scopes.clone(), return_url).await?;
-    let event = AuditEvent::new(&core.ambient, Action::ConnectionRequested, Actor::Caller(caller)).about(
+    let (consent, begun) = begin(
+        core,
+        &provider,
+        &connection,
+        connection.scopes.clone(),
+        return_url,
+    )
+    .await?;
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ConnectionRequested,
+        Actor::Caller(caller),
+    )
+    .about(
         connection.id,
         &connection.user_id,
         &connection.provider_name,
     );
-    core.store.insert_connection(&connection, &consent, event).await?;
+    core.store
+        .insert_connection(&connection, &consent, event)
+        .await?;
     Ok(begun)
 }
 
@@ -147,22 +176,45 @@ pub async fn reconnect(
     scopes: Vec<String>,
 ) -> Result<Begun> {
     let connection = super::connections::find(core, caller, id).await?;
-    let revoked = || Error::new(ErrorKind::ConnectionRevoked, "the connection is revoked for good; request a new one");
+    let revoked = || {
+        Error::new(
+            ErrorKind::ConnectionRevoked,
+            "the connection is revoked for good; request a new one",
+        )
+    };
     if connection.status == Status::Revoked {
         return Err(revoked());
     }
     let return_url = check_return_url(core, caller, return_url).await?;
     let provider = find_provider(core, caller, &ProviderRef::Id(connection.provider_id)).await?;
-    let scopes = if scopes.is_empty() { connection.scopes.clone() } else { scopes };
+    let scopes = if scopes.is_empty() {
+        connection.scopes.clone()
+    } else {
+        scopes
+    };
     check_scopes(&scopes)?;
-    endpoints::resolve(&provider.definition.oauth2, &connection.connection_config, &core.discovery).await?;
+    endpoints::resolve(
+        &provider.definition.oauth2,
+        &connection.connection_config,
+        &core.discovery,
+    )
+    .await?;
     let (consent, begun) = begin(core, &provider, &connection, scopes, return_url).await?;
-    let event = AuditEvent::new(&core.ambient, Action::ConnectionReconnectRequested, Actor::Caller(caller)).about(
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ConnectionReconnectRequested,
+        Actor::Caller(caller),
+    )
+    .about(
         connection.id,
         &connection.user_id,
         &connection.provider_name,
     );
-    if core.store.insert_consent(&consent, event).await? { Ok(begun) } else { Err(revoked()) }
+    if core.store.insert_consent(&consent, event).await? {
+        Ok(begun)
+    } else {
+        Err(revoked())
+    }
 }
 
 async fn begin(
@@ -179,7 +231,10 @@ async fn begin(
     let secrets = ConsentSecrets {
         state: text(state.clone()),
         code_verifier: client.pkce.then(|| text(random_text(ambient))),
-        nonce: scopes.iter().any(|scope| scope == "openid").then(|| text(random_text(ambient))),
+        nonce: scopes
+            .iter()
+            .any(|scope| scope == "openid")
+            .then(|| text(random_text(ambient))),
     };
     let now = ambient.now();
     let mut consent = Consent {
@@ -206,19 +261,27 @@ async fn begin(
         provider_id: provider.id,
         expires_at: consent.expires_at,
     };
-    metrics::counter!("oauth_consents_created_total", "provider" => provider.name.clone()).increment(1);
+    metrics::counter!("oauth_consents_created_total", "provider" => provider.name.clone())
+        .increment(1);
     Ok((consent, begun))
 }
 
 async fn check_return_url(core: &Core, caller: &Caller, text: &str) -> Result<Url> {
     let workspace = core.store.workspace(caller.workspace_id()).await?;
-    let allowed = workspace.map(|workspace| workspace.allowed_return_urls).unwrap_or_default();
-    return_url::check(text, &allowed, &core.return_urls).map_err(|problem| Error::invalid("return_url", problem))
+    let allowed = workspace
+        .map(|workspace| workspace.allowed_return_urls)
+        .unwrap_or_default();
+    return_url::check(text, &allowed, &core.return_urls)
+        .map_err(|problem| Error::invalid("return_url", problem))
 }
 
 async fn find_provider(core: &Core, caller: &Caller, provider: &ProviderRef) -> Result<Provider> {
     let found = match provider {
-        ProviderRef::Name(name) => core.store.provider_by_name(caller.workspace_id(), name).await?,
+        ProviderRef::Name(name) => {
+            core.store
+                .provider_by_name(caller.workspace_id(), name)
+                .await?
+        }
         ProviderRef::Id(id) => core.store.provider(caller.workspace_id(), *id).await?,
     };
     found.ok_or_else(super::providers::not_found)
@@ -228,6 +291,9 @@ fn check_scopes(scopes: &[String]) -> Result<()> {
     if scopes.iter().all(|scope| is_scope_token(scope)) {
         Ok(())
     } else {
-        Err(Error::invalid("scopes", "a scope has no space, quote or backslash (RFC 6749 §3.3)"))
+        Err(Error::invalid(
+            "scopes",
+            "a scope has no space, quote or backslash (RFC 6749 §3.3)",
+        ))
     }
 }

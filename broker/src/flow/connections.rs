@@ -10,11 +10,17 @@ use crate::domain::{
 };
 
 pub(super) fn not_found() -> Error {
-    Error::new(ErrorKind::ConnectionNotFound, "there is no such connection in this workspace")
+    Error::new(
+        ErrorKind::ConnectionNotFound,
+        "there is no such connection in this workspace",
+    )
 }
 
 pub(super) async fn find(core: &Core, caller: &Caller, id: ConnectionId) -> Result<Connection> {
-    core.store.connection(caller.workspace_id(), id).await?.ok_or_else(not_found)
+    core.store
+        .connection(caller.workspace_id(), id)
+        .await?
+        .ok_or_else(not_found)
 }
 
 /// One connection, in the status that it has now.
@@ -37,10 +43,19 @@ pub async fn list(
     status: Option<Status>,
     page: PageRequest,
 ) -> Result<Page<Connection>> {
-    let filter =
-        ConnectionFilter { user_id, provider_name, status: status.map(|status| (status, core.ambient.now())) };
-    let found = core.store.connections(caller.workspace_id(), &filter, page).await?;
-    let found = found.into_iter().map(|connection| as_of_now(core, connection)).collect();
+    let filter = ConnectionFilter {
+        user_id,
+        provider_name,
+        status: status.map(|status| (status, core.ambient.now())),
+    };
+    let found = core
+        .store
+        .connections(caller.workspace_id(), &filter, page)
+        .await?;
+    let found = found
+        .into_iter()
+        .map(|connection| as_of_now(core, connection))
+        .collect();
     Ok(page.page(found, |connection| connection.id.0))
 }
 
@@ -65,17 +80,31 @@ pub(super) fn as_of_now(core: &Core, mut connection: Connection) -> Connection {
 pub(super) fn usable(status: Status, reason: &str) -> Result<()> {
     let (kind, message, reconnect) = match status {
         Status::Active => return Ok(()),
-        Status::Pending => {
-            (ErrorKind::ConnectionPending, "the user has not consented yet; open auth_url, then try again", false)
-        }
-        Status::Failed => (ErrorKind::ConnectionFailed, "the consent failed; reconnect, or request a new connection", false),
-        Status::Attention => {
-            (ErrorKind::ConnectionAttentionRequired, "the provider refuses the grant; the user must reconnect", true)
-        }
-        Status::Expired => {
-            (ErrorKind::ConnectionExpired, "the credential expired and can't be refreshed; the user must reconnect", true)
-        }
-        Status::Revoked => (ErrorKind::ConnectionRevoked, "the connection is revoked for good; request a new one", false),
+        Status::Pending => (
+            ErrorKind::ConnectionPending,
+            "the user has not consented yet; open auth_url, then try again",
+            false,
+        ),
+        Status::Failed => (
+            ErrorKind::ConnectionFailed,
+            "the consent failed; reconnect, or request a new connection",
+            false,
+        ),
+        Status::Attention => (
+            ErrorKind::ConnectionAttentionRequired,
+            "the provider refuses the grant; the user must reconnect",
+            true,
+        ),
+        Status::Expired => (
+            ErrorKind::ConnectionExpired,
+            "the credential expired and can't be refreshed; the user must reconnect",
+            true,
+        ),
+        Status::Revoked => (
+            ErrorKind::ConnectionRevoked,
+            "the connection is revoked for good; request a new one",
+            false,
+        ),
     };
     let mut error = Error::new(kind, message);
     if reconnect {

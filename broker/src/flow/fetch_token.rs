@@ -99,7 +99,13 @@ async fn fresh(core: &Arc<Core>, caller: &Caller, id: ConnectionId, view: TokenV
     if matches!(outcome, Outcome::Refreshed) {
         return again(core, caller, id).await;
     }
-    let refused = matches!(outcome, Outcome::Failed { kind: ErrorKind::ConnectionAttentionRequired | ErrorKind::ConnectionRevoked, .. });
+    let refused = matches!(
+        outcome,
+        Outcome::Failed {
+            kind: ErrorKind::ConnectionAttentionRequired | ErrorKind::ConnectionRevoked,
+            ..
+        }
+    );
     if refused {
         return again(core, caller, id).await;
     }
@@ -125,9 +131,14 @@ async fn forced(
     if generation.is_some_and(|held| credential.generation > held) && credential.is_valid_at(now) {
         return Ok((view, credential));
     }
-    match refresh::refresh(core, request(caller, id, credential.generation, true)).await.into_result() {
+    match refresh::refresh(core, request(caller, id, credential.generation, true))
+        .await
+        .into_result()
+    {
         Ok(()) => again(core, caller, id).await,
-        Err(error) if error.kind == ErrorKind::ConnectionAttentionRequired => again(core, caller, id).await,
+        Err(error) if error.kind == ErrorKind::ConnectionAttentionRequired => {
+            again(core, caller, id).await
+        }
         Err(error) => Err((Some(view), error)),
     }
 }
@@ -159,19 +170,30 @@ fn in_use(mut view: TokenView, now: Timestamp) -> Found {
         .is_some_and(|credential| credential.refresh_at.is_none() && !credential.is_valid_at(now));
     let (status, reason) = match view.status {
         Status::Pending if view.consent_expires_at <= now => (Status::Failed, CONSENT_TIMEOUT),
-        Status::Active if gone => (Status::Active.after(Event::ExpiredUnrefreshable), "credential_expired"),
+        Status::Active if gone => (
+            Status::Active.after(Event::ExpiredUnrefreshable),
+            "credential_expired",
+        ),
         status => (status, view.reason.as_str()),
     };
     match (usable(status, reason), credential) {
         (Ok(()), Some(credential)) => Ok((view, credential)),
-        (Ok(()), None) => Err((Some(view), Error::internal("an active connection has no credential"))),
+        (Ok(()), None) => Err((
+            Some(view),
+            Error::internal("an active connection has no credential"),
+        )),
         (Err(error), _) => Err((Some(view), error)),
     }
 }
 
 /// Opens the credential, records that it leaves, and lets it leave; in this
 /// order. A refusal is recorded as well.
-async fn audited(core: &Core, caller: &Caller, id: ConnectionId, found: Found) -> Result<CredentialPayload> {
+async fn audited(
+    core: &Core,
+    caller: &Caller,
+    id: ConnectionId,
+    found: Found,
+) -> Result<CredentialPayload> {
     let event = AuditEvent::new(&core.ambient, Action::CredentialRead, Actor::Caller(caller));
     let event = |view: Option<&TokenView>| match view {
         Some(view) => event.about(id, &view.user_id, &view.provider_name),
@@ -182,16 +204,23 @@ async fn audited(core: &Core, caller: &Caller, id: ConnectionId, found: Found) -
         Err((view, error)) => {
             // What the store can't record now, it can't have told either.
             if error.kind != ErrorKind::StoreUnavailable {
-                core.audit.record(event(view.as_ref()).failed(error.kind.reason().to_ascii_lowercase())).await?;
+                core.audit
+                    .record(event(view.as_ref()).failed(error.kind.reason().to_ascii_lowercase()))
+                    .await?;
             }
             return Err(error);
         }
     };
     let place = refresh::usage_place(caller.workspace_id(), id, credential.generation);
     let opened = core.vault.open(&place, &credential.usage).await?;
-    let credentials = Secrets(serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?);
+    let credentials =
+        Secrets(serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?);
     core.audit.record(event(Some(&view))).await?;
-    let has_id_token = if credentials.0.contains_key("id_token") { "true" } else { "false" };
+    let has_id_token = if credentials.0.contains_key("id_token") {
+        "true"
+    } else {
+        "false"
+    };
     metrics::counter!("oauth_token_get_total", "provider" => view.provider_name, "has_id_token" => has_id_token)
         .increment(1);
     Ok(CredentialPayload {

@@ -34,14 +34,25 @@ pub struct Opened {
 pub async fn open(core: &Core, handle: &SecretString) -> Result<Option<Opened>> {
     let now = core.ambient.now();
     let consent = core.store.consent_by_handle(hash(handle)).await?;
-    let Some(consent) = consent.filter(|consent| consent.is_open_at(now)) else { return Ok(None) };
-    let connection = core.store.connection(consent.workspace_id, consent.connection_id).await?;
-    let provider = core.store.provider(consent.workspace_id, consent.provider_id).await?;
-    let (Some(connection), Some(provider)) = (connection, provider) else { return Ok(None) };
+    let Some(consent) = consent.filter(|consent| consent.is_open_at(now)) else {
+        return Ok(None);
+    };
+    let connection = core
+        .store
+        .connection(consent.workspace_id, consent.connection_id)
+        .await?;
+    let provider = core
+        .store
+        .provider(consent.workspace_id, consent.provider_id)
+        .await?;
+    let (Some(connection), Some(provider)) = (connection, provider) else {
+        return Ok(None);
+    };
 
     let secrets = open_secrets(core, &consent).await?;
     let client = &provider.definition.oauth2;
-    let endpoints = endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
+    let endpoints =
+        endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
     let secret = |text: &String| SecretString::from(text.clone());
     let location = AuthorizationRequest {
         client,
@@ -62,6 +73,9 @@ pub async fn open(core: &Core, handle: &SecretString) -> Result<Option<Opened>> 
 }
 
 pub(super) async fn open_secrets(core: &Core, consent: &Consent) -> Result<ConsentSecrets> {
-    let plain = core.vault.open(&secrets_place(consent), &consent.secrets).await?;
+    let plain = core
+        .vault
+        .open(&secrets_place(consent), &consent.secrets)
+        .await?;
     serde_json::from_slice(plain.expose_secret()).map_err(Error::internal)
 }

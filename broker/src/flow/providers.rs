@@ -18,19 +18,39 @@ use crate::domain::{
 };
 
 pub(super) fn not_found() -> Error {
-    Error::new(ErrorKind::ProviderNotFound, "there is no such provider in this workspace")
+    Error::new(
+        ErrorKind::ProviderNotFound,
+        "there is no such provider in this workspace",
+    )
 }
 
 fn secret_place(workspace_id: WorkspaceId, id: ProviderId, generation: u32) -> Place {
-    Place { workspace_id, table: "providers", row: id.0, field: "client_secret", generation }
+    Place {
+        workspace_id,
+        table: "providers",
+        row: id.0,
+        field: "client_secret",
+        generation,
+    }
 }
 
 /// A provider's client secret; never leaves the broker but for its provider.
-pub(super) async fn client_secret(core: &Core, provider: &Provider) -> Result<Option<SecretString>> {
-    let Some(sealed) = &provider.client_secret else { return Ok(None) };
-    let place = secret_place(provider.workspace_id, provider.id, provider.secret_generation);
+pub(super) async fn client_secret(
+    core: &Core,
+    provider: &Provider,
+) -> Result<Option<SecretString>> {
+    let Some(sealed) = &provider.client_secret else {
+        return Ok(None);
+    };
+    let place = secret_place(
+        provider.workspace_id,
+        provider.id,
+        provider.secret_generation,
+    );
     let opened = core.vault.open(&place, sealed).await?;
-    Ok(Some(SecretString::from(std::str::from_utf8(opened.expose_secret()).map_err(Error::internal)?)))
+    Ok(Some(SecretString::from(
+        std::str::from_utf8(opened.expose_secret()).map_err(Error::internal)?,
+    )))
 }
 
 async fn seal_secret(
@@ -40,17 +60,28 @@ async fn seal_secret(
     generation: u32,
     secret: Option<&SecretString>,
 ) -> Result<Option<Sealed>> {
-    let Some(secret) = secret else { return Ok(None) };
+    let Some(secret) = secret else {
+        return Ok(None);
+    };
     let place = secret_place(workspace_id, id, generation);
-    Ok(Some(core.vault.seal(&place, secret.expose_secret().as_bytes()).await?))
+    Ok(Some(
+        core.vault
+            .seal(&place, secret.expose_secret().as_bytes())
+            .await?,
+    ))
 }
 
 /// The rules that the definition alone can't tell, and those that it can.
 fn check(core: &Core, definition: &Definition, has_secret: bool) -> Vec<FieldViolation> {
     let mut found = violations(definition, has_secret, core.allow_private_networks);
-    if let Err(error) = dromos_strategy::Strategy::parse(&definition.strategy.kind, &definition.strategy.config) {
+    if let Err(error) =
+        dromos_strategy::Strategy::parse(&definition.strategy.kind, &definition.strategy.config)
+    {
         let field = format!("strategy.{}", error.field());
-        found.push(FieldViolation { field, description: error.message().to_owned() });
+        found.push(FieldViolation {
+            field,
+            description: error.message().to_owned(),
+        });
     }
     found
 }
@@ -69,7 +100,10 @@ pub async fn list(core: &Core, caller: &Caller, page: PageRequest) -> Result<Pag
 /// # Errors
 /// PROVIDER_NOT_FOUND, STORE_UNAVAILABLE.
 pub async fn get(core: &Core, caller: &Caller, name: &str) -> Result<Provider> {
-    core.store.provider_by_name(caller.workspace_id(), name).await?.ok_or_else(not_found)
+    core.store
+        .provider_by_name(caller.workspace_id(), name)
+        .await?
+        .ok_or_else(not_found)
 }
 
 /// Creates a provider.
@@ -86,7 +120,10 @@ pub async fn create(
     let mut found = check(core, &definition, client_secret.is_some());
     if !is_name(&name) {
         let description = "must be 1 to 63 of a-z, 0-9 and -, and not begin with -".to_owned();
-        found.push(FieldViolation { field: "name".to_owned(), description });
+        found.push(FieldViolation {
+            field: "name".to_owned(),
+            description,
+        });
     }
     if !found.is_empty() {
         return Err(Error::violations(found));
@@ -103,12 +140,19 @@ pub async fn create(
         created_at: now,
         updated_at: now,
     };
-    let event = AuditEvent::new(&core.ambient, Action::ProviderCreated, Actor::Caller(caller))
-        .about_provider(&provider.name);
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ProviderCreated,
+        Actor::Caller(caller),
+    )
+    .about_provider(&provider.name);
     if core.store.insert_provider(&provider, event).await? {
         Ok(provider)
     } else {
-        Err(Error::new(ErrorKind::ProviderExists, "a provider of this name exists; update it, or choose another name"))
+        Err(Error::new(
+            ErrorKind::ProviderExists,
+            "a provider of this name exists; update it, or choose another name",
+        ))
     }
 }
 
@@ -137,19 +181,46 @@ pub async fn update(
     let (client_secret, secret_generation) = match &new_secret {
         Some(_) => {
             let generation = read.secret_generation + 1;
-            (seal_secret(core, read.workspace_id, read.id, generation, new_secret.as_ref()).await?, generation)
+            (
+                seal_secret(
+                    core,
+                    read.workspace_id,
+                    read.id,
+                    generation,
+                    new_secret.as_ref(),
+                )
+                .await?,
+                generation,
+            )
         }
         None if public => (None, read.secret_generation),
         None => (read.client_secret.clone(), read.secret_generation),
     };
-    let provider = Provider { definition, client_secret, secret_generation, updated_at: core.ambient.now(), ..read };
-    let event = AuditEvent::new(&core.ambient, Action::ProviderUpdated, Actor::Caller(caller))
-        .about_provider(&provider.name);
-    if core.store.update_provider(&provider, read.updated_at, event).await? {
+    let provider = Provider {
+        definition,
+        client_secret,
+        secret_generation,
+        updated_at: core.ambient.now(),
+        ..read
+    };
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ProviderUpdated,
+        Actor::Caller(caller),
+    )
+    .about_provider(&provider.name);
+    if core
+        .store
+        .update_provider(&provider, read.updated_at, event)
+        .await?
+    {
         return Ok(provider);
     }
     get(core, caller, &provider.name).await?;
-    Err(Error::new(ErrorKind::StoreUnavailable, "the provider was changed meanwhile; try again"))
+    Err(Error::new(
+        ErrorKind::StoreUnavailable,
+        "the provider was changed meanwhile; try again",
+    ))
 }
 
 /// Who can change where a secret is sent could have it sent to themselves: so
@@ -162,10 +233,19 @@ fn moved_receiver(before: &Definition, after: &Definition) -> Option<FieldViolat
             _ => url.split('/').take(3).collect::<Vec<_>>().join("/"),
         }
     };
-    let (before, after) = (before.oauth2.secret_receivers(), after.oauth2.secret_receivers());
+    let (before, after) = (
+        before.oauth2.secret_receivers(),
+        after.oauth2.secret_receivers(),
+    );
     // An endpoint that is dropped receives nothing; one that is new, does.
-    let moved = after.iter().zip(before).any(|(after, before)| !after.is_empty() && origin(after) != origin(before));
-    let falls_back = after.iter().zip(before).any(|(after, before)| after.is_empty() && !before.is_empty());
+    let moved = after
+        .iter()
+        .zip(before)
+        .any(|(after, before)| !after.is_empty() && origin(after) != origin(before));
+    let falls_back = after
+        .iter()
+        .zip(before)
+        .any(|(after, before)| after.is_empty() && !before.is_empty());
     (moved || falls_back).then(|| FieldViolation {
         field: "oauth2.client_secret".to_owned(),
         description: "is needed again, because the change sends it to another origin".to_owned(),
@@ -180,23 +260,40 @@ pub async fn delete(core: &Arc<Core>, caller: &Caller, name: &str, force: bool) 
     let provider = get(core, caller, name).await?;
     // A connection may be begun in between; then it is looked at once more.
     for _ in 0..5 {
-        let connections = core.store.connections_of_provider(provider.workspace_id, provider.id).await?;
+        let connections = core
+            .store
+            .connections_of_provider(provider.workspace_id, provider.id)
+            .await?;
         if !connections.is_empty() && !force {
             return Err(Error::new(
                 ErrorKind::ProviderInUse,
-                format!("{} connections use the provider; set force to revoke them as well", connections.len()),
+                format!(
+                    "{} connections use the provider; set force to revoke them as well",
+                    connections.len()
+                ),
             )
             .with("connections", connections.len().to_string()));
         }
         for connection in connections {
             super::revoke::revoke_and_tell(core, caller, connection).await?;
         }
-        let event = AuditEvent::new(&core.ambient, Action::ProviderDeleted, Actor::Caller(caller))
-            .about_provider(&provider.name);
-        if core.store.delete_provider(provider.workspace_id, provider.id, event).await? {
+        let event = AuditEvent::new(
+            &core.ambient,
+            Action::ProviderDeleted,
+            Actor::Caller(caller),
+        )
+        .about_provider(&provider.name);
+        if core
+            .store
+            .delete_provider(provider.workspace_id, provider.id, event)
+            .await?
+        {
             return Ok(());
         }
         get(core, caller, name).await?;
     }
-    Err(Error::new(ErrorKind::StoreUnavailable, "connections to the provider keep being begun; try again"))
+    Err(Error::new(
+        ErrorKind::StoreUnavailable,
+        "connections to the provider keep being begun; try again",
+    ))
 }

@@ -65,21 +65,33 @@ pub enum Outcome {
 
 impl Outcome {
     fn failed(kind: ErrorKind, message: &'static str) -> Self {
-        Self::Failed { kind, message, retry_after: None }
+        Self::Failed {
+            kind,
+            message,
+            retry_after: None,
+        }
     }
 
     fn of(error: &Error) -> Self {
         let message = match error.kind {
             ErrorKind::StoreUnavailable => "the database can't be reached; try again",
             ErrorKind::ProviderUnavailable => "the provider can't be reached; try again",
-            ErrorKind::ProviderMisconfigured => "the provider's definition is unusable; see the provider",
+            ErrorKind::ProviderMisconfigured => {
+                "the provider's definition is unusable; see the provider"
+            }
             _ => "internal error; the logs name it by the request id",
         };
         let kind = match error.kind {
-            kind @ (ErrorKind::StoreUnavailable | ErrorKind::ProviderUnavailable | ErrorKind::ProviderMisconfigured) => kind,
+            kind @ (ErrorKind::StoreUnavailable
+            | ErrorKind::ProviderUnavailable
+            | ErrorKind::ProviderMisconfigured) => kind,
             _ => ErrorKind::Internal,
         };
-        Self::Failed { kind, message, retry_after: error.retry_after }
+        Self::Failed {
+            kind,
+            message,
+            retry_after: error.retry_after,
+        }
     }
 
     /// As a caller sees it.
@@ -89,7 +101,11 @@ impl Outcome {
     pub fn into_result(self) -> Result<()> {
         match self {
             Self::Refreshed => Ok(()),
-            Self::Failed { kind, message, retry_after } => Err(Error::new(kind, message).retry_after(retry_after)),
+            Self::Failed {
+                kind,
+                message,
+                retry_after,
+            } => Err(Error::new(kind, message).retry_after(retry_after)),
         }
     }
 }
@@ -119,14 +135,20 @@ pub struct Request {
 pub async fn refresh(core: &Arc<Core>, request: Request) -> Outcome {
     let key = (request.workspace_id, request.connection_id);
     let running = {
-        let mut refreshes = core.refreshes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refreshes = core
+            .refreshes
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = refreshes.get(&key) {
             running.clone()
         } else {
             let task = core.tasks.spawn(run(core.clone(), request));
             let ended = "the refresh ended abnormally; try again";
             let running = task
-                .map(move |joined| joined.unwrap_or_else(|_| Outcome::failed(ErrorKind::Internal, ended)))
+                .map(move |joined| {
+                    joined.unwrap_or_else(|_| Outcome::failed(ErrorKind::Internal, ended))
+                })
                 .boxed()
                 .shared();
             refreshes.insert(key, running.clone());
@@ -150,17 +172,29 @@ async fn run(core: Arc<Core>, request: Request) -> Outcome {
         Outcome::Failed { kind, .. } => kind.reason(),
     };
     metrics::counter!("oauth_refreshes_total", "outcome" => label).increment(1);
-    core.refreshes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    core.refreshes
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&key);
     outcome
 }
 
 async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
     // The clock of the lease starts before the claim: a claim whose reply was
     // slow has less time left, never more.
-    let deadline = Instant::now() + Duration::from_secs(LEASE_SECONDS.unsigned_abs()) - COMMIT_RESERVE;
+    let deadline =
+        Instant::now() + Duration::from_secs(LEASE_SECONDS.unsigned_abs()) - COMMIT_RESERVE;
     let (workspace_id, connection_id) = (request.workspace_id, request.connection_id);
-    let gone = || Outcome::failed(ErrorKind::ConnectionNotFound, "there is no such connection in this workspace");
-    let Some(credential) = core.store.credential(workspace_id, connection_id).await? else { return Ok(gone()) };
+    let gone = || {
+        Outcome::failed(
+            ErrorKind::ConnectionNotFound,
+            "there is no such connection in this workspace",
+        )
+    };
+    let Some(credential) = core.store.credential(workspace_id, connection_id).await? else {
+        return Ok(gone());
+    };
     if credential.generation > request.generation {
         return Ok(Outcome::Refreshed);
     }
@@ -171,7 +205,10 @@ async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
         ));
     };
     let now = core.ambient.now();
-    let valid = credential.content.expires_at.is_none_or(|expires_at| now < expires_at);
+    let valid = credential
+        .content
+        .expires_at
+        .is_none_or(|expires_at| now < expires_at);
     let uncertain = is_uncertain(&credential, now);
     if uncertain && valid {
         // Sent again, a rotated refresh token would look stolen and take the
@@ -181,9 +218,22 @@ async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
             "an earlier refresh was sent and its answer was lost; the current credential is valid until it expires",
         ));
     }
-    let Some(connection) = core.store.connection(workspace_id, connection_id).await? else { return Ok(gone()) };
-    let Some(provider) = core.store.provider(workspace_id, connection.provider_id).await? else { return Ok(gone()) };
-    let endpoints = endpoints::resolve(&provider.definition.oauth2, &connection.connection_config, &core.discovery).await?;
+    let Some(connection) = core.store.connection(workspace_id, connection_id).await? else {
+        return Ok(gone());
+    };
+    let Some(provider) = core
+        .store
+        .provider(workspace_id, connection.provider_id)
+        .await?
+    else {
+        return Ok(gone());
+    };
+    let endpoints = endpoints::resolve(
+        &provider.definition.oauth2,
+        &connection.connection_config,
+        &core.discovery,
+    )
+    .await?;
     let token_origin = endpoints.token_endpoint.origin().ascii_serialization();
     if token_origin != credential.content.token_origin {
         return Ok(Outcome::failed(
@@ -204,11 +254,31 @@ async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
     let Some(epoch) = core.store.claim_refresh(claim).await? else {
         return wait_for_another(core, request, &credential).await;
     };
-    let attempt = Attempt { workspace_id, connection_id, epoch, generation: credential.generation, at: now };
-    let exchange = Exchange { core, request, connection: &connection, provider: &provider, credential: &credential, attempt };
+    let attempt = Attempt {
+        workspace_id,
+        connection_id,
+        epoch,
+        generation: credential.generation,
+        at: now,
+    };
+    let exchange = Exchange {
+        core,
+        request,
+        connection: &connection,
+        provider: &provider,
+        credential: &credential,
+        attempt,
+    };
     let timeout = EXCHANGE_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
     if timeout < Duration::from_secs(1) {
-        return exchange.release(None, false, ErrorKind::StoreUnavailable, "the database is slow; try again").await;
+        return exchange
+            .release(
+                None,
+                false,
+                ErrorKind::StoreUnavailable,
+                "the database is slow; try again",
+            )
+            .await;
     }
     let began = Instant::now();
     let answer = token_endpoint::exchange(
@@ -216,12 +286,16 @@ async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
         endpoints.token_endpoint,
         &provider.definition.oauth2,
         client_secret.as_ref(),
-        &RefreshToken { refresh_token: refresh_token.clone() },
+        &RefreshToken {
+            refresh_token: refresh_token.clone(),
+        },
         timeout,
     )
     .await;
     metrics::histogram!("oauth_exchange_duration_seconds").record(began.elapsed().as_secs_f64());
-    exchange.conclude(answer, uncertain, &refresh_token, &token_origin).await
+    exchange
+        .conclude(answer, uncertain, &refresh_token, &token_origin)
+        .await
 }
 
 /// An answer was lost, or a lease ran out unreleased: its owner may have sent
@@ -239,14 +313,23 @@ async fn wait_for_another(core: &Core, request: &Request, seen: &Credential) -> 
     };
     let give_up = Instant::now() + WAIT;
     loop {
-        let Some(now) = core.store.credential(request.workspace_id, request.connection_id).await? else {
-            return Ok(Outcome::failed(ErrorKind::ConnectionNotFound, "there is no such connection in this workspace"));
+        let Some(now) = core
+            .store
+            .credential(request.workspace_id, request.connection_id)
+            .await?
+        else {
+            return Ok(Outcome::failed(
+                ErrorKind::ConnectionNotFound,
+                "there is no such connection in this workspace",
+            ));
         };
         if now.generation > seen.generation {
             return Ok(Outcome::Refreshed);
         }
         if now.lease_until.is_none() {
-            let wait = now.next_attempt_at.and_then(|at| (at - core.ambient.now()).to_std().ok());
+            let wait = now
+                .next_attempt_at
+                .and_then(|at| (at - core.ambient.now()).to_std().ok());
             return Ok(unavailable(wait));
         }
         if Instant::now() >= give_up {
@@ -289,29 +372,68 @@ impl Exchange<'_> {
         match answer {
             TokenAnswer::Tokens(tokens) => self.commit(&tokens, refresh_token, token_origin).await,
             TokenAnswer::Refused { error } => {
-                let reason = if uncertain { "refresh_outcome_unknown" } else { &error };
+                let reason = if uncertain {
+                    "refresh_outcome_unknown"
+                } else {
+                    &error
+                };
                 let event = self.event(Action::ConnectionAttention).failed(reason);
-                self.core.store.refuse_refresh(self.attempt, reason, event).await?;
+                self.core
+                    .store
+                    .refuse_refresh(self.attempt, reason, event)
+                    .await?;
                 Ok(Outcome::failed(
                     ErrorKind::ConnectionAttentionRequired,
                     "the provider refuses the grant; the user must reconnect",
                 ))
             }
             TokenAnswer::Misconfigured { error, .. } => {
-                tracing::warn!(provider = self.provider.name, error, "the provider rejects the client or the request");
-                self.release(None, false, ErrorKind::ProviderMisconfigured, "the provider rejects the client registration; see the provider's definition").await
+                tracing::warn!(
+                    provider = self.provider.name,
+                    error,
+                    "the provider rejects the client or the request"
+                );
+                self.release(
+                    None,
+                    false,
+                    ErrorKind::ProviderMisconfigured,
+                    "the provider rejects the client registration; see the provider's definition",
+                )
+                .await
             }
             TokenAnswer::Unavailable { retry_after } => {
-                self.release(retry_after, false, ErrorKind::ProviderUnavailable, "the provider can't be reached; try again").await
+                self.release(
+                    retry_after,
+                    false,
+                    ErrorKind::ProviderUnavailable,
+                    "the provider can't be reached; try again",
+                )
+                .await
             }
             TokenAnswer::Unknown => {
-                self.release(None, true, ErrorKind::RefreshUncertain, "the refresh was sent and its answer was lost").await
+                self.release(
+                    None,
+                    true,
+                    ErrorKind::RefreshUncertain,
+                    "the refresh was sent and its answer was lost",
+                )
+                .await
             }
         }
     }
 
-    async fn commit(&self, tokens: &TokenSet, refresh_token: &SecretString, token_origin: &str) -> Result<Outcome> {
-        let Attempt { workspace_id, connection_id, generation, .. } = self.attempt;
+    async fn commit(
+        &self,
+        tokens: &TokenSet,
+        refresh_token: &SecretString,
+        token_origin: &str,
+    ) -> Result<Outcome> {
+        let Attempt {
+            workspace_id,
+            connection_id,
+            generation,
+            ..
+        } = self.attempt;
         let keep = Some(refresh_token);
         // New tokens are worth more than this caller's patience: the old
         // refresh token may be spent, so the commit is tried until it lands.
@@ -319,24 +441,47 @@ impl Exchange<'_> {
         let give_up = Instant::now() + Duration::from_secs(600);
         loop {
             let committed = async {
-                let credential =
-                    seal(self.core, workspace_id, connection_id, generation + 1, self.provider, tokens, keep, token_origin)
-                        .await?;
+                let credential = seal(
+                    self.core,
+                    workspace_id,
+                    connection_id,
+                    generation + 1,
+                    self.provider,
+                    tokens,
+                    keep,
+                    token_origin,
+                )
+                .await?;
                 let scopes = granted_scopes(tokens, self.provider);
-                let refreshed = Refreshed { attempt: self.attempt, credential, scopes };
-                self.core.store.commit_refresh(refreshed, self.event(Action::CredentialRefreshed)).await
+                let refreshed = Refreshed {
+                    attempt: self.attempt,
+                    credential,
+                    scopes,
+                };
+                self.core
+                    .store
+                    .commit_refresh(refreshed, self.event(Action::CredentialRefreshed))
+                    .await
             }
             .await;
             match committed {
                 Ok(Committed::Done | Committed::Superseded) => return Ok(Outcome::Refreshed),
                 Ok(Committed::Revoked) => {
-                    super::upstream::tell_at_once(self.core, self.provider, self.connection, tokens).await;
+                    super::upstream::tell_at_once(
+                        self.core,
+                        self.provider,
+                        self.connection,
+                        tokens,
+                    )
+                    .await;
                     return Ok(Outcome::failed(
                         ErrorKind::ConnectionRevoked,
                         "the connection is revoked for good; request a new one",
                     ));
                 }
-                Err(error) if error.kind == ErrorKind::StoreUnavailable && Instant::now() < give_up => {
+                Err(error)
+                    if error.kind == ErrorKind::StoreUnavailable && Instant::now() < give_up =>
+                {
                     tracing::warn!(cause = ?error.cause, "new tokens wait for the database");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
@@ -353,17 +498,42 @@ impl Exchange<'_> {
         kind: ErrorKind,
         message: &'static str,
     ) -> Result<Outcome> {
-        let wait = retry_after.and_then(|wait| TimeDelta::from_std(wait).ok()).unwrap_or(BACKOFF);
-        let release = Release { next_attempt_at: self.core.ambient.now() + wait, uncertain };
-        let event = self.event(Action::CredentialRefreshed).failed(kind.reason().to_ascii_lowercase());
+        let wait = retry_after
+            .and_then(|wait| TimeDelta::from_std(wait).ok())
+            .unwrap_or(BACKOFF);
+        let release = Release {
+            next_attempt_at: self.core.ambient.now() + wait,
+            uncertain,
+        };
+        let event = self
+            .event(Action::CredentialRefreshed)
+            .failed(kind.reason().to_ascii_lowercase());
         debug_assert_eq!(self.credential.generation, self.attempt.generation);
-        self.core.store.release_refresh(self.attempt, release, event).await?;
-        Ok(Outcome::Failed { kind, message, retry_after })
+        self.core
+            .store
+            .release_refresh(self.attempt, release, event)
+            .await?;
+        Ok(Outcome::Failed {
+            kind,
+            message,
+            retry_after,
+        })
     }
 }
 
-fn place(workspace_id: WorkspaceId, id: ConnectionId, field: &'static str, generation: u32) -> Place {
-    Place { workspace_id, table: "credentials", row: id.0, field, generation }
+fn place(
+    workspace_id: WorkspaceId,
+    id: ConnectionId,
+    field: &'static str,
+    generation: u32,
+) -> Place {
+    Place {
+        workspace_id,
+        table: "credentials",
+        row: id.0,
+        field,
+        generation,
+    }
 }
 
 /// Where the part of a credential that agents get is sealed.
@@ -372,9 +542,19 @@ pub(super) fn usage_place(workspace_id: WorkspaceId, id: ConnectionId, generatio
 }
 
 /// Opens the refresh token, where there is one.
-pub(super) async fn open_refresh_token(core: &Core, credential: &Credential) -> Result<Option<SecretString>> {
-    let Some(sealed) = &credential.content.refresh else { return Ok(None) };
-    let place = place(credential.workspace_id, credential.connection_id, "refresh", credential.generation);
+pub(super) async fn open_refresh_token(
+    core: &Core,
+    credential: &Credential,
+) -> Result<Option<SecretString>> {
+    let Some(sealed) = &credential.content.refresh else {
+        return Ok(None);
+    };
+    let place = place(
+        credential.workspace_id,
+        credential.connection_id,
+        "refresh",
+        credential.generation,
+    );
     let opened = core.vault.open(&place, sealed).await?;
     let text = std::str::from_utf8(opened.expose_secret()).map_err(Error::internal)?;
     Ok(Some(SecretString::from(text)))
@@ -394,7 +574,10 @@ pub(super) async fn seal(
     token_origin: &str,
 ) -> Result<NewCredential> {
     let mut usage = serde_json::Map::new();
-    usage.insert("access_token".into(), tokens.access_token.expose_secret().into());
+    usage.insert(
+        "access_token".into(),
+        tokens.access_token.expose_secret().into(),
+    );
     usage.insert("token_type".into(), tokens.token_type.as_str().into());
     if let Some(scope) = &tokens.scope {
         usage.insert("scope".into(), scope.as_str().into());
@@ -407,14 +590,21 @@ pub(super) async fn seal(
     let refresh = match tokens.refresh_token.as_ref().or(keep_refresh_token) {
         Some(token) => {
             let place = place(workspace_id, id, "refresh", generation);
-            Some(core.vault.seal(&place, token.expose_secret().as_bytes()).await?)
+            Some(
+                core.vault
+                    .seal(&place, token.expose_secret().as_bytes())
+                    .await?,
+            )
         }
         None => None,
     };
     let issued_at = core.ambient.now();
     let margin = TimeDelta::seconds(provider.definition.oauth2.refresh_margin.into());
     Ok(NewCredential {
-        usage: core.vault.seal(&usage_place(workspace_id, id, generation), &plain).await?,
+        usage: core
+            .vault
+            .seal(&usage_place(workspace_id, id, generation), &plain)
+            .await?,
         issued_at,
         expires_at: tokens.lifetime.map(|lifetime| issued_at + lifetime),
         refresh_at: tokens
@@ -430,5 +620,12 @@ pub(super) async fn seal(
 pub(super) fn granted_scopes(tokens: &TokenSet, provider: &Provider) -> Option<Vec<String>> {
     let separator = provider.definition.oauth2.scope_separator.as_str();
     let scope = tokens.scope.as_deref()?;
-    Some(scope.split([' ']).flat_map(|part| part.split(separator)).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    Some(
+        scope
+            .split([' '])
+            .flat_map(|part| part.split(separator))
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    )
 }

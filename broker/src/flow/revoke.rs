@@ -24,7 +24,9 @@ use crate::{
 pub async fn revoke(core: &Arc<Core>, caller: &Caller, id: ConnectionId) -> Result<Connection> {
     if let Some(revocation) = revoke_here(core, caller, id).await? {
         let core = core.clone();
-        core.clone().tasks.spawn(async move { upstream::tell(&core, &revocation).await });
+        core.clone()
+            .tasks
+            .spawn(async move { upstream::tell(&core, &revocation).await });
     }
     super::connections::get(core, caller, id).await
 }
@@ -40,7 +42,11 @@ pub(super) async fn revoke_and_tell(core: &Core, caller: &Caller, id: Connection
     Ok(())
 }
 
-async fn revoke_here(core: &Core, caller: &Caller, id: ConnectionId) -> Result<Option<UpstreamRevocation>> {
+async fn revoke_here(
+    core: &Core,
+    caller: &Caller,
+    id: ConnectionId,
+) -> Result<Option<UpstreamRevocation>> {
     let workspace_id = caller.workspace_id();
     // A refresh may store another credential in between; then the token that
     // the provider is told of is another one.
@@ -71,26 +77,40 @@ async fn revoke_here(core: &Core, caller: &Caller, id: ConnectionId) -> Result<O
             generation: credential.map_or(0, |credential| credential.generation),
             upstream: upstream.clone(),
         };
-        let event = AuditEvent::new(&core.ambient, Action::ConnectionRevoked, Actor::Caller(caller)).about(
-            id,
-            &connection.user_id,
-            &connection.provider_name,
-        );
+        let event = AuditEvent::new(
+            &core.ambient,
+            Action::ConnectionRevoked,
+            Actor::Caller(caller),
+        )
+        .about(id, &connection.user_id, &connection.provider_name);
         match core.store.revoke_connection(revocation, event).await? {
             Revoked::Done => return Ok(upstream),
             Revoked::Before => return Ok(None),
             Revoked::Conflict => {}
         }
     }
-    Err(Error::new(ErrorKind::StoreUnavailable, "the connection keeps changing; try again"))
+    Err(Error::new(
+        ErrorKind::StoreUnavailable,
+        "the connection keeps changing; try again",
+    ))
 }
 
 async fn open_access_token(
     core: &Core,
     credential: &crate::domain::credential::Credential,
 ) -> Result<Option<secrecy::SecretString>> {
-    let place = refresh::usage_place(credential.workspace_id, credential.connection_id, credential.generation);
+    let place = refresh::usage_place(
+        credential.workspace_id,
+        credential.connection_id,
+        credential.generation,
+    );
     let opened = core.vault.open(&place, &credential.content.usage).await?;
-    let usage = super::fetch_token::Secrets(serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?);
-    Ok(usage.0.get("access_token").and_then(serde_json::Value::as_str).map(Into::into))
+    let usage = super::fetch_token::Secrets(
+        serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?,
+    );
+    Ok(usage
+        .0
+        .get("access_token")
+        .and_then(serde_json::Value::as_str)
+        .map(Into::into))
 }

@@ -35,7 +35,11 @@ fn place(revocation: &UpstreamRevocation) -> Place {
 }
 
 /// Seals a token for its revocation.
-pub(super) async fn prepare(core: &Core, connection: &Connection, token: SecretString) -> Result<UpstreamRevocation> {
+pub(super) async fn prepare(
+    core: &Core,
+    connection: &Connection,
+    token: SecretString,
+) -> Result<UpstreamRevocation> {
     let mut revocation = UpstreamRevocation {
         id: core.ambient.id(),
         workspace_id: connection.workspace_id,
@@ -44,7 +48,10 @@ pub(super) async fn prepare(core: &Core, connection: &Connection, token: SecretS
         token: crate::domain::sealed::Sealed(vec![]),
         created_at: core.ambient.now(),
     };
-    revocation.token = core.vault.seal(&place(&revocation), token.expose_secret().as_bytes()).await?;
+    revocation.token = core
+        .vault
+        .seal(&place(&revocation), token.expose_secret().as_bytes())
+        .await?;
     Ok(revocation)
 }
 
@@ -56,15 +63,34 @@ pub async fn tell(core: &Core, revocation: &UpstreamRevocation) {
 }
 
 async fn try_to_tell(core: &Core, revocation: &UpstreamRevocation) -> Result<()> {
-    let opened = core.vault.open(&place(revocation), &revocation.token).await?;
-    let token = SecretString::from(std::str::from_utf8(opened.expose_secret()).map_err(Error::internal)?);
-    let connection = core.store.connection(revocation.workspace_id, revocation.connection_id).await?;
-    let provider = core.store.provider(revocation.workspace_id, revocation.provider_id).await?;
+    let opened = core
+        .vault
+        .open(&place(revocation), &revocation.token)
+        .await?;
+    let token =
+        SecretString::from(std::str::from_utf8(opened.expose_secret()).map_err(Error::internal)?);
+    let connection = core
+        .store
+        .connection(revocation.workspace_id, revocation.connection_id)
+        .await?;
+    let provider = core
+        .store
+        .provider(revocation.workspace_id, revocation.provider_id)
+        .await?;
     let (Some(connection), Some(provider)) = (connection, provider) else {
         return end(core, revocation, "", "", Some("provider_gone")).await;
     };
     let outcome = match at_provider(core, &provider, &connection, &token).await {
-        Ok(None) => return end(core, revocation, &connection.user_id, &provider.name, Some("not_offered")).await,
+        Ok(None) => {
+            return end(
+                core,
+                revocation,
+                &connection.user_id,
+                &provider.name,
+                Some("not_offered"),
+            )
+            .await;
+        }
         Ok(Some(outcome)) => outcome,
         Err(_) => RevocationOutcome::Unavailable,
     };
@@ -105,15 +131,35 @@ async fn at_provider(
     token: &SecretString,
 ) -> Result<Option<RevocationOutcome>> {
     let client = &provider.definition.oauth2;
-    let endpoints = endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
-    let Some(revocation_endpoint) = endpoints.revocation_endpoint else { return Ok(None) };
+    let endpoints =
+        endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
+    let Some(revocation_endpoint) = endpoints.revocation_endpoint else {
+        return Ok(None);
+    };
     let client_secret = super::providers::client_secret(core, provider).await?;
-    Ok(Some(revoke(&core.egress, revocation_endpoint, client, client_secret.as_ref(), token).await))
+    Ok(Some(
+        revoke(
+            &core.egress,
+            revocation_endpoint,
+            client,
+            client_secret.as_ref(),
+            token,
+        )
+        .await,
+    ))
 }
 
 /// A refresh brought new tokens for a connection that was revoked meanwhile.
-pub(super) async fn tell_at_once(core: &Core, provider: &Provider, connection: &Connection, tokens: &TokenSet) {
-    let token = tokens.refresh_token.as_ref().unwrap_or(&tokens.access_token);
+pub(super) async fn tell_at_once(
+    core: &Core,
+    provider: &Provider,
+    connection: &Connection,
+    tokens: &TokenSet,
+) {
+    let token = tokens
+        .refresh_token
+        .as_ref()
+        .unwrap_or(&tokens.access_token);
     let outcome = at_provider(core, provider, connection, token).await;
     if !matches!(outcome, Ok(None | Some(RevocationOutcome::Revoked))) {
         tracing::warn!(connection_id = %connection.id, "tokens of a revoked connection were not revoked upstream");

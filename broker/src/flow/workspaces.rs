@@ -16,10 +16,16 @@ pub(super) fn not_found() -> Error {
 }
 
 fn check(allowed_return_urls: &[String]) -> Result<()> {
-    if allowed_return_urls.iter().all(|entry| parse_origin(entry).is_some()) {
+    if allowed_return_urls
+        .iter()
+        .all(|entry| parse_origin(entry).is_some())
+    {
         Ok(())
     } else {
-        Err(Error::invalid("allowed_return_urls", "must hold origins: scheme, host and port, as in https://app.example.com"))
+        Err(Error::invalid(
+            "allowed_return_urls",
+            "must hold origins: scheme, host and port, as in https://app.example.com",
+        ))
     }
 }
 
@@ -27,11 +33,24 @@ fn check(allowed_return_urls: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT, STORE_UNAVAILABLE.
-pub async fn create(core: &Core, caller: &Caller, name: String, allowed_return_urls: Vec<String>) -> Result<Workspace> {
+pub async fn create(
+    core: &Core,
+    caller: &Caller,
+    name: String,
+    allowed_return_urls: Vec<String>,
+) -> Result<Workspace> {
     check(&allowed_return_urls)?;
-    let workspace =
-        Workspace { id: WorkspaceId(core.ambient.id()), name, allowed_return_urls, created_at: core.ambient.now() };
-    let event = AuditEvent::new(&core.ambient, Action::WorkspaceCreated, Actor::Caller(caller));
+    let workspace = Workspace {
+        id: WorkspaceId(core.ambient.id()),
+        name,
+        allowed_return_urls,
+        created_at: core.ambient.now(),
+    };
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::WorkspaceCreated,
+        Actor::Caller(caller),
+    );
     core.store.insert_workspace(&workspace, event).await?;
     Ok(workspace)
 }
@@ -59,8 +78,16 @@ pub async fn list(core: &Core, page: PageRequest) -> Result<Page<Workspace>> {
 /// WORKSPACE_NOT_FOUND, INVALID_ARGUMENT, STORE_UNAVAILABLE.
 pub async fn update(core: &Core, caller: &Caller, workspace: Workspace) -> Result<Workspace> {
     check(&workspace.allowed_return_urls)?;
-    let event = AuditEvent::new(&core.ambient, Action::WorkspaceUpdated, Actor::Caller(caller));
-    if core.store.update_workspace(&workspace, event).await? { Ok(workspace) } else { Err(not_found()) }
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::WorkspaceUpdated,
+        Actor::Caller(caller),
+    );
+    if core.store.update_workspace(&workspace, event).await? {
+        Ok(workspace)
+    } else {
+        Err(not_found())
+    }
 }
 
 /// Deletes a workspace, its data keys and all that is in it but its audit.
@@ -70,7 +97,10 @@ pub async fn update(core: &Core, caller: &Caller, workspace: Workspace) -> Resul
 /// was not set; INVALID_ARGUMENT for the default one; STORE_UNAVAILABLE.
 pub async fn delete(core: &Core, caller: &Caller, id: WorkspaceId, force: bool) -> Result<()> {
     if id == WorkspaceId::DEFAULT {
-        return Err(Error::invalid("workspace_id", "the default workspace can't be deleted"));
+        return Err(Error::invalid(
+            "workspace_id",
+            "the default workspace can't be deleted",
+        ));
     }
     get(core, id).await?;
     let connections = core.store.count_connections(id).await?;
@@ -81,7 +111,11 @@ pub async fn delete(core: &Core, caller: &Caller, id: WorkspaceId, force: bool) 
         )
         .with("connections", connections.to_string()));
     }
-    let event = AuditEvent::new(&core.ambient, Action::WorkspaceDeleted, Actor::Caller(caller));
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::WorkspaceDeleted,
+        Actor::Caller(caller),
+    );
     if !core.store.delete_workspace(id, event).await? {
         return Err(not_found());
     }

@@ -34,7 +34,16 @@ impl AuthorizationRequest<'_> {
         let mut url = self.authorization_endpoint.clone();
         // Parameters of the definition come first: what the handshake sets
         // stands alone, whatever the definition's URL holds.
-        let ours = ["response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method"];
+        let ours = [
+            "response_type",
+            "client_id",
+            "redirect_uri",
+            "scope",
+            "state",
+            "nonce",
+            "code_challenge",
+            "code_challenge_method",
+        ];
         let kept: Vec<(String, String)> = url
             .query_pairs()
             .filter(|(name, _)| !ours.contains(&name.as_ref()))
@@ -42,7 +51,12 @@ impl AuthorizationRequest<'_> {
             .collect();
         let mut query = url.query_pairs_mut();
         query.clear().extend_pairs(kept);
-        query.extend_pairs(self.client.authorization_params.iter().filter(|(name, _)| !ours.contains(&name.as_str())));
+        query.extend_pairs(
+            self.client
+                .authorization_params
+                .iter()
+                .filter(|(name, _)| !ours.contains(&name.as_str())),
+        );
         query.append_pair("response_type", "code");
         query.append_pair("client_id", &self.client.client_id);
         query.append_pair("redirect_uri", self.redirect_uri);
@@ -86,7 +100,10 @@ impl Grant for AuthorizationCode {
     fn parameters(&self) -> Vec<(&'static str, SecretString)> {
         let mut parameters = vec![
             ("code", self.code.clone()),
-            ("redirect_uri", SecretString::from(self.redirect_uri.clone())),
+            (
+                "redirect_uri",
+                SecretString::from(self.redirect_uri.clone()),
+            ),
         ];
         if let Some(verifier) = &self.code_verifier {
             parameters.push(("code_verifier", verifier.clone()));
@@ -107,6 +124,9 @@ mod tests {
     #[test]
     fn the_code_challenge_is_the_one_of_the_rfc() {
         let verifier = SecretString::from("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-        assert_eq!(code_challenge(&verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        assert_eq!(
+            code_challenge(&verifier),
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+        );
     }
 }

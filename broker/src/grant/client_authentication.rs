@@ -20,19 +20,29 @@ pub(super) fn of(client: &OAuth2Client, secret: Option<&SecretString>) -> Client
     match (client.token_endpoint_auth_method, secret) {
         (TokenEndpointAuthMethod::ClientSecretBasic, Some(secret)) => {
             // Form-encoded before base64, as §2.3.1 says.
-            let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = format!("{}:{}", encode(&client.client_id), encode(secret.expose_secret()));
+            let encode = |text: &str| {
+                url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>()
+            };
+            let pair = format!(
+                "{}:{}",
+                encode(&client.client_id),
+                encode(secret.expose_secret())
+            );
             let mut header = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)))
                 .expect("base64 fits into a header");
             header.set_sensitive(true);
-            ClientAuthentication { header: Some(header), parameters: vec![] }
+            ClientAuthentication {
+                header: Some(header),
+                parameters: vec![],
+            }
         }
         (TokenEndpointAuthMethod::ClientSecretPost, Some(secret)) => ClientAuthentication {
             header: None,
             parameters: vec![("client_id", client_id), ("client_secret", secret.clone())],
         },
-        (TokenEndpointAuthMethod::None, _) | (_, None) => {
-            ClientAuthentication { header: None, parameters: vec![("client_id", client_id)] }
-        }
+        (TokenEndpointAuthMethod::None, _) | (_, None) => ClientAuthentication {
+            header: None,
+            parameters: vec![("client_id", client_id)],
+        },
     }
 }

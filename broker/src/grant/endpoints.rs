@@ -38,16 +38,26 @@ pub async fn resolve(
 ) -> Result<Endpoints> {
     let metadata = match client.issuer.as_str() {
         "" => None,
-        issuer => Some(discovery.metadata(issuer).await.map_err(unreachable_or_unusable)?),
+        issuer => Some(
+            discovery
+                .metadata(issuer)
+                .await
+                .map_err(unreachable_or_unusable)?,
+        ),
     };
     let endpoint = |spelled: &str, announced: Option<&Url>| match spelled {
         "" => Ok(announced.cloned()),
-        spelled => url_template::fill(spelled, connection_config).map(Some).map_err(bad_config),
+        spelled => url_template::fill(spelled, connection_config)
+            .map(Some)
+            .map_err(bad_config),
     };
     let of = |pick: fn(&Metadata) -> Option<&Url>| metadata.as_deref().and_then(pick);
     let required = |found: Option<Url>| {
         found.ok_or_else(|| {
-            Error::new(ErrorKind::ProviderMisconfigured, "the issuer announces no authorization or token endpoint")
+            Error::new(
+                ErrorKind::ProviderMisconfigured,
+                "the issuer announces no authorization or token endpoint",
+            )
         })
     };
     Ok(Endpoints {
@@ -55,7 +65,10 @@ pub async fn resolve(
             &client.authorization_endpoint,
             of(|metadata| metadata.authorization_endpoint.as_ref()),
         )?)?,
-        token_endpoint: required(endpoint(&client.token_endpoint, of(|metadata| metadata.token_endpoint.as_ref()))?)?,
+        token_endpoint: required(endpoint(
+            &client.token_endpoint,
+            of(|metadata| metadata.token_endpoint.as_ref()),
+        )?)?,
         revocation_endpoint: endpoint(
             &client.revocation_endpoint,
             of(|metadata| metadata.revocation_endpoint.as_ref()),
@@ -69,7 +82,10 @@ fn bad_config(error: FillError) -> Error {
         FillError::Missing(name) | FillError::Malformed(name) => {
             Error::invalid(format!("connection_config.{name}"), error.to_string())
         }
-        FillError::NotAUrl => Error::new(ErrorKind::ProviderMisconfigured, "an endpoint of the provider is malformed"),
+        FillError::NotAUrl => Error::new(
+            ErrorKind::ProviderMisconfigured,
+            "an endpoint of the provider is malformed",
+        ),
     }
 }
 
@@ -77,13 +93,15 @@ fn bad_config(error: FillError) -> Error {
 #[must_use]
 pub fn unreachable_or_unusable(error: DiscoveryError) -> Error {
     match error {
-        DiscoveryError::Unavailable(_) => {
-            Error::new(ErrorKind::ProviderUnavailable, "the provider's discovery document can't be fetched; try again")
-                .because(error)
-        }
-        DiscoveryError::Unusable(what) => {
-            Error::new(ErrorKind::ProviderMisconfigured, format!("the provider's issuer is unusable: {what}"))
-                .because(error)
-        }
+        DiscoveryError::Unavailable(_) => Error::new(
+            ErrorKind::ProviderUnavailable,
+            "the provider's discovery document can't be fetched; try again",
+        )
+        .because(error),
+        DiscoveryError::Unusable(what) => Error::new(
+            ErrorKind::ProviderMisconfigured,
+            format!("the provider's issuer is unusable: {what}"),
+        )
+        .because(error),
     }
 }

@@ -4,11 +4,11 @@
 
 use std::{str::FromStr, sync::Arc};
 
+use openidconnect::ClaimsVerificationError;
 use openidconnect::{
     ClientId, IssuerUrl, Nonce, SignatureVerificationError,
     core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
-use openidconnect::ClaimsVerificationError;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -66,13 +66,23 @@ async fn verify_with_keys(
     discovery: &Discovery,
     ambient: &Ambient,
 ) -> Result<String, IdTokenError> {
-    let token = CoreIdToken::from_str(id_token.expose_secret()).map_err(|_| IdTokenError::Invalid("malformed"))?;
-    let jwks_uri = metadata.jwks_uri.as_ref().ok_or(IdTokenError::Invalid("the issuer announces no keys"))?;
+    let token = CoreIdToken::from_str(id_token.expose_secret())
+        .map_err(|_| IdTokenError::Invalid("malformed"))?;
+    let jwks_uri = metadata
+        .jwks_uri
+        .as_ref()
+        .ok_or(IdTokenError::Invalid("the issuer announces no keys"))?;
     let nonce = Nonce::new(nonce.expose_secret().to_owned());
-    let keys = discovery.keys(jwks_uri, None).await.map_err(IdTokenError::Keys)?;
+    let keys = discovery
+        .keys(jwks_uri, None)
+        .await
+        .map_err(IdTokenError::Keys)?;
     match verify_once(&token, client, &keys, &nonce, ambient) {
         Err(Failure::UnknownKey) => {
-            let newer = discovery.keys(jwks_uri, Some(&keys)).await.map_err(IdTokenError::Keys)?;
+            let newer = discovery
+                .keys(jwks_uri, Some(&keys))
+                .await
+                .map_err(IdTokenError::Keys)?;
             verify_once(&token, client, &newer, &nonce, ambient)
         }
         outcome => outcome,
@@ -95,25 +105,40 @@ fn verify_once(
     nonce: &Nonce,
     ambient: &Ambient,
 ) -> Result<String, Failure> {
-    let keys: CoreJsonWebKeySet = serde_json::from_slice(keys).map_err(|_| Failure::Other("the key set is malformed"))?;
-    let issuer = IssuerUrl::new(client.issuer.clone()).map_err(|_| Failure::Other("the issuer is malformed"))?;
+    let keys: CoreJsonWebKeySet =
+        serde_json::from_slice(keys).map_err(|_| Failure::Other("the key set is malformed"))?;
+    let issuer = IssuerUrl::new(client.issuer.clone())
+        .map_err(|_| Failure::Other("the issuer is malformed"))?;
     let now = ambient.now();
-    let verifier = CoreIdTokenVerifier::new_public_client(ClientId::new(client.client_id.clone()), issuer, keys)
-        .set_allowed_algs(ALGORITHMS)
-        .set_time_fn(move || now);
-    let claims = token.claims(&verifier, nonce).map_err(|error| match error {
-        ClaimsVerificationError::SignatureVerification(
-            SignatureVerificationError::NoMatchingKey | SignatureVerificationError::AmbiguousKeyId(_),
-        ) => Failure::UnknownKey,
-        ClaimsVerificationError::Expired(_) => Failure::Other("it has expired"),
-        ClaimsVerificationError::InvalidAudience(_) => Failure::Other("it is for another audience"),
-        ClaimsVerificationError::InvalidIssuer(_) => Failure::Other("it is from another issuer"),
-        ClaimsVerificationError::InvalidNonce(_) => Failure::Other("its nonce is another"),
-        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoSignature) => {
-            Failure::Other("it is not signed")
-        }
-        ClaimsVerificationError::SignatureVerification(_) => Failure::Other("its signature is wrong"),
-        _ => Failure::Other("a claim is wrong"),
-    })?;
+    let verifier = CoreIdTokenVerifier::new_public_client(
+        ClientId::new(client.client_id.clone()),
+        issuer,
+        keys,
+    )
+    .set_allowed_algs(ALGORITHMS)
+    .set_time_fn(move || now);
+    let claims = token
+        .claims(&verifier, nonce)
+        .map_err(|error| match error {
+            ClaimsVerificationError::SignatureVerification(
+                SignatureVerificationError::NoMatchingKey
+                | SignatureVerificationError::AmbiguousKeyId(_),
+            ) => Failure::UnknownKey,
+            ClaimsVerificationError::Expired(_) => Failure::Other("it has expired"),
+            ClaimsVerificationError::InvalidAudience(_) => {
+                Failure::Other("it is for another audience")
+            }
+            ClaimsVerificationError::InvalidIssuer(_) => {
+                Failure::Other("it is from another issuer")
+            }
+            ClaimsVerificationError::InvalidNonce(_) => Failure::Other("its nonce is another"),
+            ClaimsVerificationError::SignatureVerification(
+                SignatureVerificationError::NoSignature,
+            ) => Failure::Other("it is not signed"),
+            ClaimsVerificationError::SignatureVerification(_) => {
+                Failure::Other("its signature is wrong")
+            }
+            _ => Failure::Other("a claim is wrong"),
+        })?;
     Ok(claims.subject().as_str().to_owned())
 }

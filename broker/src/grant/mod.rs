@@ -7,11 +7,11 @@ use secrecy::SecretString;
 use crate::domain::provider::OAuth2Client;
 
 pub mod authorization_code;
+mod client_authentication;
 pub mod endpoints;
 pub mod id_token;
 pub mod refresh_token;
 pub mod revocation;
-mod client_authentication;
 pub mod token_answer;
 pub mod token_endpoint;
 
@@ -22,5 +22,6 @@ pub trait Grant: Send + Sync {
     /// What it adds to the request.
     fn parameters(&self) -> Vec<(&'static str, SecretString)>;
     /// What the provider's definition adds to it.
-    fn extra<'a>(&self, client: &'a OAuth2Client) -> &'a std::collections::BTreeMap<String, String>;
+    fn extra<'a>(&self, client: &'a OAuth2Client)
+    -> &'a std::collections::BTreeMap<String, String>;
 }

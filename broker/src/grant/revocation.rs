@@ -34,7 +34,12 @@ pub async fn revoke(
     let authentication = client_authentication::of(client, client_secret);
     let body = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("token", token.expose_secret())
-        .extend_pairs(authentication.parameters.iter().map(|(name, value)| (*name, value.expose_secret())))
+        .extend_pairs(
+            authentication
+                .parameters
+                .iter()
+                .map(|(name, value)| (*name, value.expose_secret())),
+        )
         .finish()
         .into_bytes();
     let mut headers = HeaderMap::from_iter([(
@@ -53,7 +58,9 @@ pub async fn revoke(
     };
     match egress.send(request).await {
         Ok(answer) if answer.status.is_success() => RevocationOutcome::Revoked,
-        Ok(answer) if answer.status.is_server_error() || answer.status.as_u16() == 429 => RevocationOutcome::Unavailable,
+        Ok(answer) if answer.status.is_server_error() || answer.status.as_u16() == 429 => {
+            RevocationOutcome::Unavailable
+        }
         Ok(_) | Err(EgressError::Refused(_)) => RevocationOutcome::Rejected,
         Err(EgressError::NotSent(_) | EgressError::NoAnswer(_)) => RevocationOutcome::Unavailable,
     }

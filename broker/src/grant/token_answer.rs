@@ -44,8 +44,13 @@ pub enum TokenAnswer {
 /// The `error` codes that refuse the grant itself: RFC 6749 §5.2, OpenID
 /// Connect Core §3.1.2.6, and those that two large providers use instead.
 const REFUSALS: [&str; 7] = [
-    "invalid_grant", "interaction_required", "login_required", "consent_required", "access_denied",
-    "bad_refresh_token", "bad_verification_code",
+    "invalid_grant",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "access_denied",
+    "bad_refresh_token",
+    "bad_verification_code",
 ];
 const TEMPORARY: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
@@ -54,11 +59,17 @@ const TEMPORARY: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_d
 pub fn read(answer: &EgressAnswer, client: &OAuth2Client) -> TokenAnswer {
     let status = answer.status;
     match status {
-        StatusCode::TOO_MANY_REQUESTS => return TokenAnswer::Unavailable { retry_after: retry_after(&answer.headers) },
+        StatusCode::TOO_MANY_REQUESTS => {
+            return TokenAnswer::Unavailable {
+                retry_after: retry_after(&answer.headers),
+            };
+        }
         // A gateway gave up on a server that may have gone on.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => return TokenAnswer::Unknown,
         _ if status.is_server_error() => {
-            return TokenAnswer::Unavailable { retry_after: retry_after(&answer.headers) };
+            return TokenAnswer::Unavailable {
+                retry_after: retry_after(&answer.headers),
+            };
         }
         _ => {}
     }
@@ -66,7 +77,10 @@ pub fn read(answer: &EgressAnswer, client: &OAuth2Client) -> TokenAnswer {
         return if status.is_success() {
             TokenAnswer::Unknown
         } else {
-            TokenAnswer::Misconfigured { error: format!("status_{}", status.as_u16()), detail: None }
+            TokenAnswer::Misconfigured {
+                error: format!("status_{}", status.as_u16()),
+                detail: None,
+            }
         };
     };
     // An error is an error, whatever the status says.
@@ -76,20 +90,32 @@ pub fn read(answer: &EgressAnswer, client: &OAuth2Client) -> TokenAnswer {
     match tokens(&body, client) {
         Some(tokens) if status.is_success() => TokenAnswer::Tokens(Box::new(tokens)),
         None if status.is_success() => TokenAnswer::Unknown,
-        _ => TokenAnswer::Misconfigured { error: format!("status_{}", status.as_u16()), detail: None },
+        _ => TokenAnswer::Misconfigured {
+            error: format!("status_{}", status.as_u16()),
+            detail: None,
+        },
     }
 }
 
 fn refusal(error: &str, headers: &HeaderMap) -> TokenAnswer {
     if REFUSALS.contains(&error) {
-        TokenAnswer::Refused { error: error.to_owned() }
+        TokenAnswer::Refused {
+            error: error.to_owned(),
+        }
     } else if TEMPORARY.contains(&error) {
-        TokenAnswer::Unavailable { retry_after: retry_after(headers) }
+        TokenAnswer::Unavailable {
+            retry_after: retry_after(headers),
+        }
     } else {
         // Only a code goes on from here, never a provider's free text.
         let is_code = (1..=64).contains(&error.len())
-            && error.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        TokenAnswer::Misconfigured { error: if is_code { error } else { "unknown_error" }.to_owned(), detail: None }
+            && error
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        TokenAnswer::Misconfigured {
+            error: if is_code { error } else { "unknown_error" }.to_owned(),
+            detail: None,
+        }
     }
 }
 
@@ -99,23 +125,33 @@ fn parse(answer: &EgressAnswer) -> Option<Map<String, Value>> {
         return Some(body);
     }
     let content_type = answer.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    content_type.starts_with("application/x-www-form-urlencoded").then(|| {
-        url::form_urlencoded::parse(&answer.body)
-            .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
-            .collect()
-    })
+    content_type
+        .starts_with("application/x-www-form-urlencoded")
+        .then(|| {
+            url::form_urlencoded::parse(&answer.body)
+                .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+                .collect()
+        })
 }
 
 fn tokens(body: &Map<String, Value>, client: &OAuth2Client) -> Option<TokenSet> {
-    let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let default = (client.default_expires_in > 0).then(|| TimeDelta::seconds(client.default_expires_in.into()));
+    let text = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let default = (client.default_expires_in > 0)
+        .then(|| TimeDelta::seconds(client.default_expires_in.into()));
     Some(TokenSet {
         access_token: text("access_token")?.into(),
         token_type: text("token_type").unwrap_or("Bearer").to_owned(),
         refresh_token: text("refresh_token").map(Into::into),
         id_token: text("id_token").map(Into::into),
         scope: text("scope").map(str::to_owned),
-        lifetime: body.get("expires_in").and_then(|value| lifetime(value, client.expires_in_unit)).or(default),
+        lifetime: body
+            .get("expires_in")
+            .and_then(|value| lifetime(value, client.expires_in_unit))
+            .or(default),
     })
 }
 
@@ -123,7 +159,9 @@ fn tokens(body: &Map<String, Value>, client: &OAuth2Client) -> Option<TokenSet> 
 /// at most ten years says nothing about the lifetime.
 fn lifetime(value: &Value, unit: ExpiresInUnit) -> Option<TimeDelta> {
     const TEN_YEARS: f64 = 10.0 * 365.0 * 86_400.0;
-    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    let number = value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())?;
     let seconds = match unit {
         ExpiresInUnit::Seconds => number,
         ExpiresInUnit::Milliseconds => number / 1000.0,
@@ -137,7 +175,13 @@ fn lifetime(value: &Value, unit: ExpiresInUnit) -> Option<TimeDelta> {
 
 /// RFC 9110 §10.2.3, in seconds; a date is left aside.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds: u64 = headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds.min(3600)))
 }
 

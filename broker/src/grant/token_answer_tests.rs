@@ -35,11 +35,22 @@ fn answer(status: u16, body: &str) -> TokenAnswer {
 fn answer_to(client: &OAuth2Client, status: u16, body: &str) -> TokenAnswer {
     let status = StatusCode::from_u16(status).expect("a status");
     let body = Bytes::copy_from_slice(body.as_bytes());
-    read(&EgressAnswer { status, headers: HeaderMap::new(), body }, client)
+    read(
+        &EgressAnswer {
+            status,
+            headers: HeaderMap::new(),
+            body,
+        },
+        client,
+    )
 }
 
 fn seconds(client: &OAuth2Client, expires_in: &str) -> Option<i64> {
-    match answer_to(client, 200, &format!(r#"{{"access_token":"a"{expires_in}}}"#)) {
+    match answer_to(
+        client,
+        200,
+        &format!(r#"{{"access_token":"a"{expires_in}}}"#),
+    ) {
         TokenAnswer::Tokens(tokens) => tokens.lifetime.map(|lifetime| lifetime.num_seconds()),
         other => panic!("{other:?}"),
     }
@@ -52,12 +63,27 @@ fn expires_in_is_read_as_number_text_and_milliseconds_and_may_be_absent() {
     assert_eq!(seconds(&plain, r#","expires_in":3600"#), Some(3600));
     assert_eq!(seconds(&plain, r#","expires_in":"3600""#), Some(3600));
     assert_eq!(seconds(&plain, r#","expires_in":3600.5"#), Some(3600));
-    for nothing in ["", r#","expires_in":null"#, r#","expires_in":"soon""#, r#","expires_in":-1"#, r#","expires_in":1e300"#] {
+    for nothing in [
+        "",
+        r#","expires_in":null"#,
+        r#","expires_in":"soon""#,
+        r#","expires_in":-1"#,
+        r#","expires_in":1e300"#,
+    ] {
         assert_eq!(seconds(&plain, nothing), None, "{nothing}");
     }
-    let milliseconds = OAuth2Client { expires_in_unit: ExpiresInUnit::Milliseconds, ..client() };
-    assert_eq!(seconds(&milliseconds, r#","expires_in":3600000"#), Some(3600));
-    let default = OAuth2Client { default_expires_in: 900, ..client() };
+    let milliseconds = OAuth2Client {
+        expires_in_unit: ExpiresInUnit::Milliseconds,
+        ..client()
+    };
+    assert_eq!(
+        seconds(&milliseconds, r#","expires_in":3600000"#),
+        Some(3600)
+    );
+    let default = OAuth2Client {
+        default_expires_in: 900,
+        ..client()
+    };
     assert_eq!(seconds(&default, ""), Some(900));
     assert_eq!(seconds(&default, r#","expires_in":60"#), Some(60));
 }
@@ -76,41 +102,85 @@ fn an_error_with_status_200_is_an_error() {
 fn only_the_providers_refusal_of_the_grant_counts_as_one() {
     for error in REFUSALS {
         let body = format!(r#"{{"error":"{error}"}}"#);
-        assert!(matches!(answer(400, &body), TokenAnswer::Refused { .. }), "{error}");
+        assert!(
+            matches!(answer(400, &body), TokenAnswer::Refused { .. }),
+            "{error}"
+        );
         for status in [429, 500, 502, 503, 504] {
-            assert!(!matches!(answer(status, &body), TokenAnswer::Refused { .. }), "{error} with {status}");
+            assert!(
+                !matches!(answer(status, &body), TokenAnswer::Refused { .. }),
+                "{error} with {status}"
+            );
         }
     }
-    for error in ["invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "whatever"] {
+    for error in [
+        "invalid_client",
+        "unauthorized_client",
+        "invalid_request",
+        "invalid_scope",
+        "whatever",
+    ] {
         let body = format!(r#"{{"error":"{error}"}}"#);
-        assert!(matches!(answer(401, &body), TokenAnswer::Misconfigured { .. }), "{error}");
+        assert!(
+            matches!(answer(401, &body), TokenAnswer::Misconfigured { .. }),
+            "{error}"
+        );
     }
     for error in TEMPORARY {
         let body = format!(r#"{{"error":"{error}"}}"#);
-        assert!(matches!(answer(400, &body), TokenAnswer::Unavailable { .. }), "{error}");
+        assert!(
+            matches!(answer(400, &body), TokenAnswer::Unavailable { .. }),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn an_answer_that_may_hide_a_rotation_is_unknown() {
-    for (status, body) in [(502, ""), (504, ""), (200, ""), (200, "<html>"), (200, "{\"access_tok"), (200, "{}"), (200, "[]")] {
-        assert!(matches!(answer(status, body), TokenAnswer::Unknown), "{status} {body}");
+    for (status, body) in [
+        (502, ""),
+        (504, ""),
+        (200, ""),
+        (200, "<html>"),
+        (200, "{\"access_tok"),
+        (200, "{}"),
+        (200, "[]"),
+    ] {
+        assert!(
+            matches!(answer(status, body), TokenAnswer::Unknown),
+            "{status} {body}"
+        );
     }
 }
 
 /// hardening 18
 #[test]
 fn a_providers_free_text_goes_no_further() {
-    let answer = answer(400, r#"{"error":"secret <b>text</b> sk_live_123","error_description":"token abc"}"#);
+    let answer = answer(
+        400,
+        r#"{"error":"secret <b>text</b> sk_live_123","error_description":"token abc"}"#,
+    );
     assert!(matches!(answer, TokenAnswer::Misconfigured { error, .. } if error == "unknown_error"));
 }
 
 #[test]
 fn a_form_encoded_answer_is_read_where_the_provider_insists() {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8".parse().expect("a value"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        "application/x-www-form-urlencoded; charset=utf-8"
+            .parse()
+            .expect("a value"),
+    );
     let body = Bytes::from_static(b"access_token=a%20b&token_type=bearer&scope=x");
-    let TokenAnswer::Tokens(tokens) = read(&EgressAnswer { status: StatusCode::OK, headers, body }, &client()) else {
+    let TokenAnswer::Tokens(tokens) = read(
+        &EgressAnswer {
+            status: StatusCode::OK,
+            headers,
+            body,
+        },
+        &client(),
+    ) else {
         panic!("no tokens");
     };
     assert_eq!(tokens.access_token.expose_secret(), "a b");

@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{Grant, client_authentication, token_answer::{self, TokenAnswer}};
+use super::{
+    Grant, client_authentication,
+    token_answer::{self, TokenAnswer},
+};
 use crate::{
     domain::provider::{OAuth2Client, TokenRequestFormat},
     egress::{Egress, EgressError, EgressRequest},
@@ -25,7 +28,11 @@ pub async fn exchange(
     let mut parameters = vec![("grant_type", SecretString::from(grant.grant_type()))];
     parameters.extend(grant.parameters());
     parameters.extend(authentication.parameters);
-    let (content_type, body) = encode(client.token_request_format, &parameters, grant.extra(client));
+    let (content_type, body) = encode(
+        client.token_request_format,
+        &parameters,
+        grant.extra(client),
+    );
     let mut headers = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         // Some answer a form where nothing asks for JSON.
@@ -34,10 +41,19 @@ pub async fn exchange(
     if let Some(header) = authentication.header {
         headers.insert(header::AUTHORIZATION, header);
     }
-    let request = EgressRequest { method: Method::POST, url: token_endpoint, headers, body, timeout };
+    let request = EgressRequest {
+        method: Method::POST,
+        url: token_endpoint,
+        headers,
+        body,
+        timeout,
+    };
     match egress.send(request).await {
         Ok(answer) => token_answer::read(&answer, client),
-        Err(EgressError::Refused(why)) => TokenAnswer::Misconfigured { error: "egress_refused".to_owned(), detail: Some(why) },
+        Err(EgressError::Refused(why)) => TokenAnswer::Misconfigured {
+            error: "egress_refused".to_owned(),
+            detail: Some(why),
+        },
         Err(EgressError::NotSent(_)) => TokenAnswer::Unavailable { retry_after: None },
         Err(EgressError::NoAnswer(_)) => TokenAnswer::Unknown,
     }
@@ -49,20 +65,30 @@ fn encode<'a>(
     extra: &'a std::collections::BTreeMap<String, String>,
 ) -> (&'static str, Vec<u8>) {
     // What the grant sets can't be overridden by the definition.
-    let extra = extra.iter().filter(|(name, _)| parameters.iter().all(|parameter| parameter.0 != name.as_str()));
+    let extra = extra.iter().filter(|(name, _)| {
+        parameters
+            .iter()
+            .all(|parameter| parameter.0 != name.as_str())
+    });
     let pairs = parameters
         .iter()
         .map(|(name, value)| (*name, value.expose_secret()))
         .chain(extra.map(|(name, value)| (name.as_str(), value.as_str())));
     match format {
         TokenRequestFormat::Form => {
-            let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+            let body = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(pairs)
+                .finish();
             ("application/x-www-form-urlencoded", body.into_bytes())
         }
         TokenRequestFormat::Json => {
-            let object: serde_json::Map<String, serde_json::Value> =
-                pairs.map(|(name, value)| (name.to_owned(), value.into())).collect();
-            ("application/json", serde_json::to_vec(&object).unwrap_or_default())
+            let object: serde_json::Map<String, serde_json::Value> = pairs
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect();
+            (
+                "application/json",
+                serde_json::to_vec(&object).unwrap_or_default(),
+            )
         }
     }
 }

@@ -84,7 +84,12 @@ pub trait ApiKeyStore: Send + Sync {
     /// Adds one; false where its workspace does not exist.
     async fn insert_api_key(&self, key: &ApiKey, hash: KeyHash, audit: AuditEvent) -> Result<bool>;
     /// Adds the bootstrap key if there never was a key; tells whether it did.
-    async fn take_bootstrap_key(&self, key: &ApiKey, hash: KeyHash, audit: AuditEvent) -> Result<bool>;
+    async fn take_bootstrap_key(
+        &self,
+        key: &ApiKey,
+        hash: KeyHash,
+        audit: AuditEvent,
+    ) -> Result<bool>;
     /// The key with this secret.
     async fn api_key_by_hash(&self, hash: KeyHash) -> Result<Option<ApiKey>>;
     /// One of a workspace.
@@ -92,7 +97,12 @@ pub trait ApiKeyStore: Send + Sync {
     /// A page of a workspace's.
     async fn api_keys(&self, workspace: WorkspaceId, page: PageRequest) -> Result<Vec<ApiKey>>;
     /// Deletes one; false where there is none.
-    async fn delete_api_key(&self, workspace: WorkspaceId, id: ApiKeyId, audit: AuditEvent) -> Result<bool>;
+    async fn delete_api_key(
+        &self,
+        workspace: WorkspaceId,
+        id: ApiKeyId,
+        audit: AuditEvent,
+    ) -> Result<bool>;
     /// Records a use.
     async fn touch_api_key(&self, id: ApiKeyId, at: Timestamp) -> Result<()>;
 }
@@ -105,25 +115,52 @@ pub trait ProviderStore: Send + Sync {
     /// One, by id.
     async fn provider(&self, workspace: WorkspaceId, id: ProviderId) -> Result<Option<Provider>>;
     /// One, by name.
-    async fn provider_by_name(&self, workspace: WorkspaceId, name: &str) -> Result<Option<Provider>>;
+    async fn provider_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: &str,
+    ) -> Result<Option<Provider>>;
     /// A page of a workspace's.
     async fn providers(&self, workspace: WorkspaceId, page: PageRequest) -> Result<Vec<Provider>>;
     /// Replaces one that was read with this `updated_at`; false where it has
     /// changed since, or is gone.
-    async fn update_provider(&self, provider: &Provider, read_at: Timestamp, audit: AuditEvent) -> Result<bool>;
+    async fn update_provider(
+        &self,
+        provider: &Provider,
+        read_at: Timestamp,
+        audit: AuditEvent,
+    ) -> Result<bool>;
     /// Deletes one that no connection uses; false where one does, or it is gone.
-    async fn delete_provider(&self, workspace: WorkspaceId, id: ProviderId, audit: AuditEvent) -> Result<bool>;
+    async fn delete_provider(
+        &self,
+        workspace: WorkspaceId,
+        id: ProviderId,
+        audit: AuditEvent,
+    ) -> Result<bool>;
     /// The connections, not revoked, that use a provider.
-    async fn connections_of_provider(&self, workspace: WorkspaceId, id: ProviderId) -> Result<Vec<ConnectionId>>;
+    async fn connections_of_provider(
+        &self,
+        workspace: WorkspaceId,
+        id: ProviderId,
+    ) -> Result<Vec<ConnectionId>>;
 }
 
 /// Connections.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
     /// Adds one with its first consent.
-    async fn insert_connection(&self, connection: &Connection, consent: &Consent, audit: AuditEvent) -> Result<()>;
+    async fn insert_connection(
+        &self,
+        connection: &Connection,
+        consent: &Consent,
+        audit: AuditEvent,
+    ) -> Result<()>;
     /// One.
-    async fn connection(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<Connection>>;
+    async fn connection(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<Connection>>;
     /// A page of a workspace's.
     async fn connections(
         &self,
@@ -135,11 +172,16 @@ pub trait ConnectionStore: Send + Sync {
     async fn count_connections(&self, workspace: WorkspaceId) -> Result<i64>;
     /// Revokes one: deletes its credential, spends its consents, and keeps the
     /// sealed token until the provider has been told.
-    async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent) -> Result<Revoked>;
+    async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent)
+    -> Result<Revoked>;
     /// What the provider has yet to be told.
     async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>>;
     /// The provider has been told, or can't be.
-    async fn end_upstream_revocation(&self, revocation: &UpstreamRevocation, audit: AuditEvent) -> Result<()>;
+    async fn end_upstream_revocation(
+        &self,
+        revocation: &UpstreamRevocation,
+        audit: AuditEvent,
+    ) -> Result<()>;
 }
 
 /// A connection's end.
@@ -199,12 +241,22 @@ pub trait ConsentStore: Send + Sync {
     /// Spends one; false where somebody else did, or it has expired.
     async fn spend_consent(&self, state_hash: [u8; 32], at: Timestamp) -> Result<bool>;
     /// A consent failed: a connection that is still PENDING becomes FAILED.
-    async fn fail_consent(&self, consent: &Consent, reason: &str, at: Timestamp, audit: AuditEvent) -> Result<()>;
+    async fn fail_consent(
+        &self,
+        consent: &Consent,
+        reason: &str,
+        at: Timestamp,
+        audit: AuditEvent,
+    ) -> Result<()>;
     /// A consent succeeded: its credential replaces the one of `generation`
     /// (0: none yet), and the connection becomes ACTIVE. The consent was spent
     /// before; `superseded` says that a newer one was begun since, or that the
     /// connection was revoked.
-    async fn complete_consent(&self, completed: CompletedConsent, audit: AuditEvent) -> Result<Completion>;
+    async fn complete_consent(
+        &self,
+        completed: CompletedConsent,
+        audit: AuditEvent,
+    ) -> Result<Completion>;
 }
 
 /// A consent's success.
@@ -243,9 +295,17 @@ pub enum Completion {
 #[async_trait]
 pub trait CredentialStore: Send + Sync {
     /// What GetToken needs, in one query by primary key.
-    async fn token_view(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<TokenView>>;
+    async fn token_view(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<TokenView>>;
     /// The credential as a whole.
-    async fn credential(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<Credential>>;
+    async fn credential(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<Credential>>;
     /// Takes the lease, on the database's clock: the new epoch, or none where
     /// the generation has moved on, a lease is unexpired, or it is too early.
     async fn claim_refresh(&self, claim: Claim) -> Result<Option<i64>>;
@@ -253,9 +313,19 @@ pub trait CredentialStore: Send + Sync {
     async fn commit_refresh(&self, refreshed: Refreshed, audit: AuditEvent) -> Result<Committed>;
     /// The provider refused the grant: counts only if epoch and generation are
     /// unchanged; tells whether it did.
-    async fn refuse_refresh(&self, attempt: Attempt, reason: &str, audit: AuditEvent) -> Result<bool>;
+    async fn refuse_refresh(
+        &self,
+        attempt: Attempt,
+        reason: &str,
+        audit: AuditEvent,
+    ) -> Result<bool>;
     /// The attempt yielded nothing: releases the lease.
-    async fn release_refresh(&self, attempt: Attempt, release: Release, audit: AuditEvent) -> Result<()>;
+    async fn release_refresh(
+        &self,
+        attempt: Attempt,
+        release: Release,
+        audit: AuditEvent,
+    ) -> Result<()>;
 }
 
 /// Asks for the refresh lease.
@@ -325,7 +395,12 @@ pub struct Release {
 #[async_trait]
 pub trait AnswerStore: Send + Sync {
     /// Takes a key for a call, unless it is taken.
-    async fn claim_answer(&self, key: &AnswerKey, request_hash: [u8; 32], at: Timestamp) -> Result<AnswerClaim>;
+    async fn claim_answer(
+        &self,
+        key: &AnswerKey,
+        request_hash: [u8; 32],
+        at: Timestamp,
+    ) -> Result<AnswerClaim>;
     /// Stores the call's answer, sealed.
     async fn finish_answer(&self, key: &AnswerKey, answer: Sealed) -> Result<()>;
     /// The call failed: gives the key back.
@@ -410,11 +485,11 @@ pub trait Upkeep: Send + Sync {
 ///
 /// # Errors
 /// The database can't be reached within the bound.
-pub async fn open(url: &str, ambient: crate::domain::ambient::Ambient) -> Result<std::sync::Arc<dyn Store>> {
+pub async fn open(url: &str) -> Result<std::sync::Arc<dyn Store>> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        Ok(std::sync::Arc::new(pg::open(url, ambient).await?))
+        Ok(std::sync::Arc::new(pg::open(url).await?))
     } else {
-        Ok(std::sync::Arc::new(sqlite::open(url, ambient).await?))
+        Ok(std::sync::Arc::new(sqlite::open(url).await?))
     }
 }
 
@@ -425,7 +500,10 @@ impl From<diesel::result::Error> for crate::domain::error::Error {
         use diesel::result::{DatabaseErrorKind as Kind, Error as E};
         match &error {
             E::DatabaseError(
-                Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::NotNullViolation | Kind::CheckViolation,
+                Kind::UniqueViolation
+                | Kind::ForeignKeyViolation
+                | Kind::NotNullViolation
+                | Kind::CheckViolation,
                 _,
             )
             | E::DeserializationError(_)

@@ -2,7 +2,7 @@
 
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, RecyclingMethod};
 
-use crate::domain::{ambient::Ambient, error::Result};
+use crate::domain::error::Result;
 
 /// `now()` of the database, and the end of a lease that begins now.
 macro_rules! lease_clock {
@@ -29,7 +29,10 @@ macro_rules! write_tx {
 
 macro_rules! insert_many {
     ($tx:expr, $table:expr, $rows:expr) => {
-        diesel::insert_into($table).values(&$rows).execute($tx).await?
+        diesel::insert_into($table)
+            .values(&$rows)
+            .execute($tx)
+            .await?
     };
 }
 
@@ -40,7 +43,9 @@ const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
     diesel_migrations::embed_migrations!("../migrations/postgres");
 
 pub(super) mod types {
-    pub(in crate::store) use diesel::sql_types::{BigInt, Binary, Bool, Jsonb, Nullable, Text, Timestamptz as Ts, Uuid as Id};
+    pub(in crate::store) use diesel::sql_types::{
+        BigInt, Binary, Bool, Jsonb, Nullable, Text, Timestamptz as Ts, Uuid as Id,
+    };
 
     use diesel::{
         backend::Backend,
@@ -49,7 +54,15 @@ pub(super) mod types {
     };
 
     /// A UUID, as this database keeps it.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+    #[derive(
+        Debug,
+        Clone,
+        Copy,
+        PartialEq,
+        Eq,
+        diesel::expression::AsExpression,
+        diesel::deserialize::FromSqlRow,
+    )]
     #[diesel(sql_type = Id)]
     pub(in crate::store) struct DbId(pub uuid::Uuid);
 
@@ -73,11 +86,11 @@ mod sql;
 /// would only queue inside the database.
 const POOL_SIZE: u32 = 16;
 
-pub(super) async fn open(url: &str, ambient: Ambient) -> Result<sql::SqlStore> {
+pub(super) async fn open(url: &str) -> Result<sql::SqlStore> {
     let mut config = diesel_async::pooled_connection::ManagerConfig::default();
     // A broken connection is seen when it is used or returned; asking before
     // every use would cost a round trip.
     config.recycling_method = RecyclingMethod::Fast;
     let manager = AsyncDieselConnectionManager::<Conn>::new_with_config(url, config);
-    sql::SqlStore::open(manager, POOL_SIZE, ambient).await
+    sql::SqlStore::open(manager, POOL_SIZE).await
 }

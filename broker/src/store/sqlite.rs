@@ -5,12 +5,15 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
 };
 
-use crate::domain::{ambient::Ambient, error::Result};
+use crate::domain::error::Result;
 
 /// One process owns the file, so its clock is the database's.
 macro_rules! lease_clock {
     ($at:expr) => {
-        ($at, Some($at + chrono::TimeDelta::seconds(crate::store::LEASE_SECONDS)))
+        (
+            $at,
+            Some($at + chrono::TimeDelta::seconds(crate::store::LEASE_SECONDS)),
+        )
     };
 }
 macro_rules! for_update {
@@ -21,7 +24,9 @@ macro_rules! for_update {
 // A deferred transaction that reads first can't always become a writer.
 macro_rules! write_tx {
     ($connection:expr, $body:expr) => {
-        (&mut $connection as &mut Conn).immediate_transaction($body).await
+        (&mut $connection as &mut Conn)
+            .immediate_transaction($body)
+            .await
     };
 }
 
@@ -34,13 +39,16 @@ macro_rules! insert_many {
 }
 
 pub(super) type Db = diesel::sqlite::Sqlite;
-pub(super) type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>;
+pub(super) type Conn =
+    diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>;
 type Pool = diesel_async::pooled_connection::bb8::Pool<Conn>;
 const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
     diesel_migrations::embed_migrations!("../migrations/sqlite");
 
 pub(super) mod types {
-    pub(in crate::store) use diesel::sql_types::{BigInt, Binary, Binary as Id, Bool, Jsonb, Nullable, Text, TimestamptzSqlite as Ts};
+    pub(in crate::store) use diesel::sql_types::{
+        BigInt, Binary, Binary as Id, Bool, Jsonb, Nullable, Text, TimestamptzSqlite as Ts,
+    };
 
     use diesel::{
         backend::Backend,
@@ -49,7 +57,15 @@ pub(super) mod types {
     };
 
     /// A UUID, as this database keeps it: 16 bytes.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+    #[derive(
+        Debug,
+        Clone,
+        Copy,
+        PartialEq,
+        Eq,
+        diesel::expression::AsExpression,
+        diesel::deserialize::FromSqlRow,
+    )]
     #[diesel(sql_type = Id)]
     pub(in crate::store) struct DbId(pub uuid::Uuid);
 
@@ -78,7 +94,7 @@ const POOL_SIZE: u32 = 4;
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;";
 
-pub(super) async fn open(path: &str, ambient: Ambient) -> Result<sql::SqlStore> {
+pub(super) async fn open(path: &str) -> Result<sql::SqlStore> {
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(|path| {
@@ -91,5 +107,5 @@ pub(super) async fn open(path: &str, ambient: Ambient) -> Result<sql::SqlStore> 
         })
     });
     let manager = AsyncDieselConnectionManager::new_with_config(path, config);
-    sql::SqlStore::open(manager, POOL_SIZE, ambient).await
+    sql::SqlStore::open(manager, POOL_SIZE).await
 }

@@ -20,7 +20,13 @@ fn encode(parts: &[&[u8]]) -> Vec<u8> {
 
 /// Of a secret in its place.
 pub(super) fn of(place: &Place, data_key_id: DataKeyId) -> Vec<u8> {
-    let Place { workspace_id, table, row, field, generation } = place;
+    let Place {
+        workspace_id,
+        table,
+        row,
+        field,
+        generation,
+    } = place;
     encode(&[
         &[VERSION],
         data_key_id.0.as_bytes(),
@@ -34,7 +40,12 @@ pub(super) fn of(place: &Place, data_key_id: DataKeyId) -> Vec<u8> {
 
 /// Of a wrapped data key.
 pub(super) fn of_data_key(workspace_id: WorkspaceId, data_key_id: DataKeyId) -> Vec<u8> {
-    encode(&[&[VERSION], b"data_keys", workspace_id.0.as_bytes(), data_key_id.0.as_bytes()])
+    encode(&[
+        &[VERSION],
+        b"data_keys",
+        workspace_id.0.as_bytes(),
+        data_key_id.0.as_bytes(),
+    ])
 }
 
 #[cfg(test)]

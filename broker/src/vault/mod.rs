@@ -43,7 +43,13 @@ impl Vault {
     /// A vault over a key provider and the wrapped data keys.
     #[must_use]
     pub fn new(keys: Arc<dyn KeyProvider>, store: Arc<dyn DataKeyStore>, ambient: Ambient) -> Self {
-        Self { keys, store, ambient, unwrapped: RwLock::default(), active: RwLock::default() }
+        Self {
+            keys,
+            store,
+            ambient,
+            unwrapped: RwLock::default(),
+            active: RwLock::default(),
+        }
     }
 
     /// Seals a secret for a place, with the workspace's active data key, which
@@ -54,12 +60,20 @@ impl Vault {
     pub async fn seal(&self, place: &Place, secret: &[u8]) -> Result<Sealed> {
         let (data_key_id, data_key) = self.active_key(place.workspace_id).await?;
         let nonce: [u8; format::NONCE_LEN] = self.ambient.bytes();
-        let payload = Payload { msg: secret, aad: &aad::of(place, data_key_id) };
+        let payload = Payload {
+            msg: secret,
+            aad: &aad::of(place, data_key_id),
+        };
         let ciphertext = data_key
             .encrypt(&nonce.into(), payload)
             .map_err(|_| Error::internal("AES-256-GCM refused to seal"))?;
-        crate::vault::count("seal");
-        Ok(Envelope { data_key_id, nonce, ciphertext: &ciphertext }.to_sealed())
+        count("seal");
+        Ok(Envelope {
+            data_key_id,
+            nonce,
+            ciphertext: &ciphertext,
+        }
+        .to_sealed())
     }
 
     /// Opens what was sealed for this place.
@@ -68,14 +82,26 @@ impl Vault {
     /// INTERNAL where it was not sealed for this place, or was changed;
     /// STORE_UNAVAILABLE.
     pub async fn open(&self, place: &Place, sealed: &Sealed) -> Result<SecretSlice<u8>> {
-        let envelope = Envelope::parse(sealed)
-            .ok_or_else(|| Error::internal(format!("{}.{} holds no ciphertext", place.table, place.field)))?;
+        let envelope = Envelope::parse(sealed).ok_or_else(|| {
+            Error::internal(format!(
+                "{}.{} holds no ciphertext",
+                place.table, place.field
+            ))
+        })?;
         let data_key = self.key(place.workspace_id, envelope.data_key_id).await?;
-        let payload = Payload { msg: envelope.ciphertext, aad: &aad::of(place, envelope.data_key_id) };
+        let payload = Payload {
+            msg: envelope.ciphertext,
+            aad: &aad::of(place, envelope.data_key_id),
+        };
         let opened = data_key
             .decrypt(&envelope.nonce.into(), payload)
-            .map_err(|_| Error::internal(format!("{}.{} does not open in its place", place.table, place.field)))?;
-        crate::vault::count("open");
+            .map_err(|_| {
+                Error::internal(format!(
+                    "{}.{} does not open in its place",
+                    place.table, place.field
+                ))
+            })?;
+        count("open");
         Ok(opened.into())
     }
 
@@ -93,29 +119,50 @@ impl Vault {
 
     /// Forgets a deleted workspace's keys.
     pub fn forget(&self, workspace: WorkspaceId) {
-        self.active.write().unwrap_or_else(PoisonError::into_inner).remove(&workspace);
-        self.unwrapped.write().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != workspace);
+        self.active
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&workspace);
+        self.unwrapped
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|key, _| key.0 != workspace);
     }
 
     async fn active_key(&self, workspace: WorkspaceId) -> Result<(DataKeyId, DataKey)> {
-        let known = self.active.read().unwrap_or_else(PoisonError::into_inner).get(&workspace).copied();
+        let known = self
+            .active
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&workspace)
+            .copied();
         if let Some(id) = known {
             return Ok((id, self.key(workspace, id).await?));
         }
         let wrapped = match self.store.active_data_key(workspace).await? {
             Some(wrapped) => wrapped,
-            None => self.store.insert_data_key(&self.new_key(workspace).await?).await?,
+            None => {
+                self.store
+                    .insert_data_key(&self.new_key(workspace).await?)
+                    .await?
+            }
         };
         let id = wrapped.data_key_id;
         let key = self.remember(&wrapped).await?;
-        self.active.write().unwrap_or_else(PoisonError::into_inner).insert(workspace, id);
+        self.active
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(workspace, id);
         Ok((id, key))
     }
 
     async fn new_key(&self, workspace: WorkspaceId) -> Result<WrappedDataKey> {
         let data_key_id = DataKeyId(self.ambient.id());
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(self.ambient.bytes());
-        let wrapped = self.keys.wrap(&key, &aad::of_data_key(workspace, data_key_id)).await?;
+        let wrapped = self
+            .keys
+            .wrap(&key, &aad::of_data_key(workspace, data_key_id))
+            .await?;
         Ok(WrappedDataKey {
             workspace_id: workspace,
             data_key_id,
@@ -126,12 +173,22 @@ impl Vault {
     }
 
     async fn key(&self, workspace: WorkspaceId, id: DataKeyId) -> Result<DataKey> {
-        let known = self.unwrapped.read().unwrap_or_else(PoisonError::into_inner).get(&(workspace, id)).cloned();
+        let known = self
+            .unwrapped
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(workspace, id))
+            .cloned();
         if let Some(key) = known {
             return Ok(key);
         }
         let wrapped = self.store.data_key(workspace, id).await?;
-        self.remember(&wrapped.ok_or_else(|| Error::internal("a ciphertext names a data key that is not there"))?).await
+        self.remember(
+            &wrapped.ok_or_else(|| {
+                Error::internal("a ciphertext names a data key that is not there")
+            })?,
+        )
+        .await
     }
 
     async fn remember(&self, wrapped: &WrappedDataKey) -> Result<DataKey> {
@@ -145,7 +202,10 @@ impl Vault {
 
     async fn unwrap(&self, wrapped: &WrappedDataKey) -> Result<DataKey> {
         let context = aad::of_data_key(wrapped.workspace_id, wrapped.data_key_id);
-        let key = self.keys.unwrap(&wrapped.kek_id, &wrapped.wrapped, &context).await?;
+        let key = self
+            .keys
+            .unwrap(&wrapped.kek_id, &wrapped.wrapped, &context)
+            .await?;
         Ok(Arc::new(Aes256Gcm::new(key.expose_secret().into())))
     }
 }

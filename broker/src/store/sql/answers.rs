@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, schema::answers};
 use super::super::{Conn, types::DbId};
+use super::{SqlStore, schema::answers};
 use crate::domain::{
     Timestamp,
     error::{Error, Result},
@@ -17,18 +17,30 @@ use crate::store::{AnswerClaim, AnswerKey, AnswerStore};
 type Key = (DbId, DbId, String, String);
 
 fn key(key: &AnswerKey) -> Key {
-    (DbId(key.workspace_id.0), DbId(key.api_key_id.0), key.method.clone(), key.request_id.clone())
+    (
+        DbId(key.workspace_id.0),
+        DbId(key.api_key_id.0),
+        key.method.clone(),
+        key.request_id.clone(),
+    )
 }
 
 #[async_trait]
 impl AnswerStore for SqlStore {
-    async fn claim_answer(&self, whose: &AnswerKey, request_hash: [u8; 32], at: Timestamp) -> Result<AnswerClaim> {
+    async fn claim_answer(
+        &self,
+        whose: &AnswerKey,
+        request_hash: [u8; 32],
+        at: Timestamp,
+    ) -> Result<AnswerClaim> {
         let key = key(whose);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<AnswerClaim> {
             // After a day a request_id is new again; and a call that left no
             // answer for two minutes died with its broker.
-            let too_old = answers::table.find(key.clone()).filter(answers::created_at.le(at - TimeDelta::hours(24)));
+            let too_old = answers::table
+                .find(key.clone())
+                .filter(answers::created_at.le(at - TimeDelta::hours(24)));
             diesel::delete(too_old).execute(tx).await?;
             let dead = answers::table
                 .find(key.clone())
@@ -50,11 +62,19 @@ impl AnswerStore for SqlStore {
             if claimed == 1 {
                 return Ok(AnswerClaim::New);
             }
-            let (hash, answer): (Vec<u8>, Option<Vec<u8>>) =
-                answers::table.find(key).select((answers::request_hash, answers::answer)).first(tx).await?;
-            let request_hash = hash.try_into().map_err(|_| Error::internal("an impossible row: a hash"))?;
+            let (hash, answer): (Vec<u8>, Option<Vec<u8>>) = answers::table
+                .find(key)
+                .select((answers::request_hash, answers::answer))
+                .first(tx)
+                .await?;
+            let request_hash = hash
+                .try_into()
+                .map_err(|_| Error::internal("an impossible row: a hash"))?;
             Ok(match answer {
-                Some(answer) => AnswerClaim::Done { request_hash, answer: Sealed(answer) },
+                Some(answer) => AnswerClaim::Done {
+                    request_hash,
+                    answer: Sealed(answer),
+                },
                 None => AnswerClaim::Running { request_hash },
             })
         })
@@ -69,8 +89,12 @@ impl AnswerStore for SqlStore {
     }
 
     async fn drop_answer(&self, whose: &AnswerKey) -> Result<()> {
-        let unanswered = answers::table.find(key(whose)).filter(answers::answer.is_null());
-        diesel::delete(unanswered).execute(&mut self.connection_from_pool().await?).await?;
+        let unanswered = answers::table
+            .find(key(whose))
+            .filter(answers::answer.is_null());
+        diesel::delete(unanswered)
+            .execute(&mut self.connection_from_pool().await?)
+            .await?;
         Ok(())
     }
 }

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, audit, rows::ApiKeyRow};
-use super::schema::{api_keys, taken_once, workspaces};
 use super::super::{Conn, types::DbId};
+use super::schema::{api_keys, taken_once, workspaces};
+use super::{SqlStore, audit, rows::ApiKeyRow};
 use crate::domain::{
     Timestamp,
     access::{ApiKey, KeyHash},
@@ -27,7 +27,9 @@ impl ApiKeyStore for SqlStore {
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             // Locked, so that the workspace can't go before its new key is in.
             let workspace: Option<DbId> = for_update!(
-                workspaces::table.find(row.workspace_id).select(workspaces::workspace_id)
+                workspaces::table
+                    .find(row.workspace_id)
+                    .select(workspaces::workspace_id)
             )
             .first(tx)
             .await
@@ -35,18 +37,29 @@ impl ApiKeyStore for SqlStore {
             if workspace.is_none() {
                 return Ok(false);
             }
-            diesel::insert_into(api_keys::table).values(&row).execute(tx).await?;
+            diesel::insert_into(api_keys::table)
+                .values(&row)
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await?;
             Ok(true)
         })
     }
 
-    async fn take_bootstrap_key(&self, key: &ApiKey, hash: KeyHash, event: AuditEvent) -> Result<bool> {
+    async fn take_bootstrap_key(
+        &self,
+        key: &ApiKey,
+        hash: KeyHash,
+        event: AuditEvent,
+    ) -> Result<bool> {
         let row = ApiKeyRow::new(key, hash.0);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             let taken = diesel::insert_into(taken_once::table)
-                .values((taken_once::name.eq(BOOTSTRAP), taken_once::taken_at.eq(row.created_at)))
+                .values((
+                    taken_once::name.eq(BOOTSTRAP),
+                    taken_once::taken_at.eq(row.created_at),
+                ))
                 .on_conflict_do_nothing()
                 .execute(tx)
                 .await?;
@@ -54,7 +67,10 @@ impl ApiKeyStore for SqlStore {
             if taken == 0 || keys > 0 {
                 return Ok(false);
             }
-            diesel::insert_into(api_keys::table).values(&row).execute(tx).await?;
+            diesel::insert_into(api_keys::table)
+                .values(&row)
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await?;
             Ok(true)
         })
@@ -95,7 +111,12 @@ impl ApiKeyStore for SqlStore {
         rows.into_iter().map(ApiKey::try_from).collect()
     }
 
-    async fn delete_api_key(&self, workspace: WorkspaceId, id: ApiKeyId, event: AuditEvent) -> Result<bool> {
+    async fn delete_api_key(
+        &self,
+        workspace: WorkspaceId,
+        id: ApiKeyId,
+        event: AuditEvent,
+    ) -> Result<bool> {
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             let key = api_keys::table

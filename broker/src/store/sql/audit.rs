@@ -4,14 +4,22 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, rows::AuditRow, schema::audit_events};
 use super::super::{Conn, types::DbId};
-use crate::domain::{audit::AuditEvent, error::{Error, Result}, id::WorkspaceId, page::PageRequest};
+use super::{SqlStore, rows::AuditRow, schema::audit_events};
+use crate::domain::{
+    audit::AuditEvent,
+    error::{Error, Result},
+    id::WorkspaceId,
+    page::PageRequest,
+};
 use crate::store::{AuditFilter, AuditStore};
 
 /// Adds a row within the transaction of what it speaks of.
 pub(super) async fn insert(tx: &mut Conn, event: AuditEvent) -> Result<()> {
-    diesel::insert_into(audit_events::table).values(AuditRow::from(event)).execute(tx).await?;
+    diesel::insert_into(audit_events::table)
+        .values(AuditRow::from(event))
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

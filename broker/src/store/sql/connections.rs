@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, audit};
+use super::super::{Conn, types::DbId};
 use super::rows::{ConnectionRow, ConsentRow, UpstreamRevocationRow};
 use super::schema::{connections, consents, credentials, providers, upstream_revocations};
-use super::super::{Conn, types::DbId};
+use super::{SqlStore, audit};
 use crate::domain::{
     audit::AuditEvent,
     connection::{Connection, ConnectionFilter, Status},
@@ -29,33 +29,56 @@ pub(super) async fn spend_consents(
         .filter(consents::workspace_id.eq(workspace))
         .filter(consents::connection_id.eq(connection))
         .filter(consents::spent_at.is_null());
-    diesel::update(open).set(consents::spent_at.eq(at)).execute(tx).await?;
+    diesel::update(open)
+        .set(consents::spent_at.eq(at))
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
 #[async_trait]
 impl ConnectionStore for SqlStore {
-    async fn insert_connection(&self, new: &Connection, consent: &Consent, event: AuditEvent) -> Result<()> {
+    async fn insert_connection(
+        &self,
+        new: &Connection,
+        consent: &Consent,
+        event: AuditEvent,
+    ) -> Result<()> {
         let (row, consent) = (ConnectionRow::from(new), ConsentRow::from(consent));
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
             // Locked, so that the provider can't go before its connection is in.
             let provider: Option<DbId> = for_update!(
-                providers::table.find((row.workspace_id, row.provider_id)).select(providers::provider_id)
+                providers::table
+                    .find((row.workspace_id, row.provider_id))
+                    .select(providers::provider_id)
             )
             .first(tx)
             .await
             .optional()?;
             if provider.is_none() {
-                return Err(Error::new(ErrorKind::ProviderNotFound, "the provider was just deleted"));
+                return Err(Error::new(
+                    ErrorKind::ProviderNotFound,
+                    "the provider was just deleted",
+                ));
             }
-            diesel::insert_into(connections::table).values(&row).execute(tx).await?;
-            diesel::insert_into(consents::table).values(&consent).execute(tx).await?;
+            diesel::insert_into(connections::table)
+                .values(&row)
+                .execute(tx)
+                .await?;
+            diesel::insert_into(consents::table)
+                .values(&consent)
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await
         })
     }
 
-    async fn connection(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<Connection>> {
+    async fn connection(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<Connection>> {
         let row: Option<ConnectionRow> = connections::table
             .find((DbId(workspace.0), DbId(id.0)))
             .select(ConnectionRow::as_select())
@@ -98,7 +121,9 @@ impl ConnectionStore for SqlStore {
                 .and(connections::expires_at.assume_not_null().le(now));
             let stored = connections::status.eq(status.as_str());
             query = match status {
-                Status::Pending => query.filter(stored).filter(connections::consent_expires_at.gt(now)),
+                Status::Pending => query
+                    .filter(stored)
+                    .filter(connections::consent_expires_at.gt(now)),
                 Status::Failed => query.filter(stored.or(timed_out)),
                 Status::Expired => query.filter(stored.or(expired)),
                 Status::Active => query.filter(stored).filter(
@@ -118,23 +143,40 @@ impl ConnectionStore for SqlStore {
         let living = connections::table
             .filter(connections::workspace_id.eq(DbId(workspace.0)))
             .filter(connections::status.ne(Status::Revoked.as_str()));
-        Ok(living.count().get_result(&mut self.connection_from_pool().await?).await?)
+        Ok(living
+            .count()
+            .get_result(&mut self.connection_from_pool().await?)
+            .await?)
     }
 
-    async fn revoke_connection(&self, revocation: Revocation, event: AuditEvent) -> Result<Revoked> {
-        let Revocation { workspace_id, connection_id, at, generation, upstream } = revocation;
+    async fn revoke_connection(
+        &self,
+        revocation: Revocation,
+        event: AuditEvent,
+    ) -> Result<Revoked> {
+        let Revocation {
+            workspace_id,
+            connection_id,
+            at,
+            generation,
+            upstream,
+        } = revocation;
         let key = (DbId(workspace_id.0), DbId(connection_id.0));
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Revoked> {
             let stored: Option<String> =
-                for_update!(connections::table.find(key).select(connections::status)).first(tx).await.optional()?;
+                for_update!(connections::table.find(key).select(connections::status))
+                    .first(tx)
+                    .await
+                    .optional()?;
             if stored.is_none_or(|stored| stored == Status::Revoked.as_str()) {
                 return Ok(Revoked::Before);
             }
-            let held: Option<i64> = for_update!(credentials::table.find(key).select(credentials::generation))
-                .first(tx)
-                .await
-                .optional()?;
+            let held: Option<i64> =
+                for_update!(credentials::table.find(key).select(credentials::generation))
+                    .first(tx)
+                    .await
+                    .optional()?;
             if held.unwrap_or(0) != i64::from(generation) {
                 return Ok(Revoked::Conflict);
             }
@@ -149,7 +191,9 @@ impl ConnectionStore for SqlStore {
                 .execute(tx)
                 .await?;
             spend_consents(tx, key.0, key.1, at).await?;
-            diesel::delete(credentials::table.find(key)).execute(tx).await?;
+            diesel::delete(credentials::table.find(key))
+                .execute(tx)
+                .await?;
             if let Some(upstream) = upstream {
                 diesel::insert_into(upstream_revocations::table)
                     .values(UpstreamRevocationRow::from(upstream))
@@ -171,11 +215,17 @@ impl ConnectionStore for SqlStore {
         Ok(rows.into_iter().map(UpstreamRevocation::from).collect())
     }
 
-    async fn end_upstream_revocation(&self, revocation: &UpstreamRevocation, event: AuditEvent) -> Result<()> {
+    async fn end_upstream_revocation(
+        &self,
+        revocation: &UpstreamRevocation,
+        event: AuditEvent,
+    ) -> Result<()> {
         let key = (DbId(revocation.workspace_id.0), DbId(revocation.id));
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
-            let ended = diesel::delete(upstream_revocations::table.find(key)).execute(tx).await?;
+            let ended = diesel::delete(upstream_revocations::table.find(key))
+                .execute(tx)
+                .await?;
             if ended == 1 {
                 audit::insert(tx, event).await?;
             }

@@ -4,16 +4,12 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, audit, connections::spend_consents};
+use super::super::{Conn, types::DbId};
 use super::rows::{ConsentRow, CredentialContentRow, to_json};
 use super::schema::{connections, consents, credentials};
-use super::super::{Conn, types::DbId};
+use super::{SqlStore, audit, connections::spend_consents};
 use crate::domain::{
-    Timestamp,
-    audit::AuditEvent,
-    connection::Status,
-    consent::Consent,
-    error::Result,
+    Timestamp, audit::AuditEvent, connection::Status, consent::Consent, error::Result,
 };
 use crate::store::{CompletedConsent, Completion, ConsentStore};
 
@@ -34,7 +30,10 @@ impl ConsentStore for SqlStore {
                 return Ok(false);
             }
             spend_consents(tx, row.workspace_id, row.connection_id, row.created_at).await?;
-            diesel::insert_into(consents::table).values(&row).execute(tx).await?;
+            diesel::insert_into(consents::table)
+                .values(&row)
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await?;
             Ok(true)
         })
@@ -72,7 +71,13 @@ impl ConsentStore for SqlStore {
         Ok(spent == 1)
     }
 
-    async fn fail_consent(&self, consent: &Consent, reason: &str, at: Timestamp, event: AuditEvent) -> Result<()> {
+    async fn fail_consent(
+        &self,
+        consent: &Consent,
+        reason: &str,
+        at: Timestamp,
+        event: AuditEvent,
+    ) -> Result<()> {
         let row = ConsentRow::from(consent);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
@@ -101,16 +106,31 @@ impl ConsentStore for SqlStore {
         })
     }
 
-    async fn complete_consent(&self, completed: CompletedConsent, event: AuditEvent) -> Result<Completion> {
-        let CompletedConsent { workspace_id, connection_id, consent_id, at, generation, credential, scopes, subject } =
-            completed;
+    async fn complete_consent(
+        &self,
+        completed: CompletedConsent,
+        event: AuditEvent,
+    ) -> Result<Completion> {
+        let CompletedConsent {
+            workspace_id,
+            connection_id,
+            consent_id,
+            at,
+            generation,
+            credential,
+            scopes,
+            subject,
+        } = completed;
         let key = (DbId(workspace_id.0), DbId(connection_id.0));
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh.is_some());
         let content = CredentialContentRow::from(credential);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Completion> {
             let status: Option<String> =
-                for_update!(connections::table.find(key).select(connections::status)).first(tx).await.optional()?;
+                for_update!(connections::table.find(key).select(connections::status))
+                    .first(tx)
+                    .await
+                    .optional()?;
             let newer: i64 = consents::table
                 .filter(consents::workspace_id.eq(key.0))
                 .filter(consents::connection_id.eq(key.1))
@@ -121,11 +141,14 @@ impl ConsentStore for SqlStore {
             if status.is_none_or(|status| status == Status::Revoked.as_str()) || newer > 0 {
                 return Ok(Completion::Superseded);
             }
-            let stored: Option<(i64, i64)> =
-                for_update!(credentials::table.find(key).select((credentials::generation, credentials::lease_epoch)))
-                    .first(tx)
-                    .await
-                    .optional()?;
+            let stored: Option<(i64, i64)> = for_update!(
+                credentials::table
+                    .find(key)
+                    .select((credentials::generation, credentials::lease_epoch))
+            )
+            .first(tx)
+            .await
+            .optional()?;
             if stored.map_or(0, |stored| stored.0) != i64::from(generation) {
                 return Ok(Completion::Conflict);
             }
@@ -143,10 +166,18 @@ impl ConsentStore for SqlStore {
                 credentials::uncertain_since.eq(None::<Timestamp>),
             );
             if stored.is_some() {
-                diesel::update(credentials::table.find(key)).set((&content, lease)).execute(tx).await?;
+                diesel::update(credentials::table.find(key))
+                    .set((&content, lease))
+                    .execute(tx)
+                    .await?;
             } else {
                 diesel::insert_into(credentials::table)
-                    .values((credentials::workspace_id.eq(key.0), credentials::connection_id.eq(key.1), &content, lease))
+                    .values((
+                        credentials::workspace_id.eq(key.0),
+                        credentials::connection_id.eq(key.1),
+                        &content,
+                        lease,
+                    ))
                     .execute(tx)
                     .await?;
             }

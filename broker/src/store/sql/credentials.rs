@@ -5,10 +5,10 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 
-use super::{SqlStore, audit};
+use super::super::{Conn, types::DbId};
 use super::rows::{CredentialContentRow, CredentialRow, from_json, status, to_json, to_u32};
 use super::schema::{connections, credentials, providers};
-use super::super::{Conn, types::DbId};
+use super::{SqlStore, audit};
 use crate::domain::{
     Timestamp,
     audit::AuditEvent,
@@ -31,7 +31,11 @@ type TokenRow = (
 
 #[async_trait]
 impl CredentialStore for SqlStore {
-    async fn token_view(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<TokenView>> {
+    async fn token_view(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<TokenView>> {
         let on_provider = providers::workspace_id
             .eq(connections::workspace_id)
             .and(providers::provider_id.eq(connections::provider_id));
@@ -58,15 +62,34 @@ impl CredentialStore for SqlStore {
                 credentials::expires_at.nullable(),
                 credentials::refresh_at.nullable(),
             ))
-            .first::<((String, String, String, String, Timestamp), Option<Value>, _, _, _, _)>(
-                &mut self.connection_from_pool().await?,
-            )
+            .first::<(
+                (String, String, String, String, Timestamp),
+                Option<Value>,
+                _,
+                _,
+                _,
+                _,
+            )>(&mut self.connection_from_pool().await?)
             .await
             .optional()?
             .map(|(c, strategy, u, g, e, r)| {
-                (c, strategy.unwrap_or_else(|| serde_json::json!({ "type": "" })), u, g, e, r)
+                (
+                    c,
+                    strategy.unwrap_or_else(|| serde_json::json!({ "type": "" })),
+                    u,
+                    g,
+                    e,
+                    r,
+                )
             });
-        let Some(((user_id, provider_name, stored, reason, consent_expires_at), strategy, usage, generation, expires_at, refresh_at)) = row
+        let Some((
+            (user_id, provider_name, stored, reason, consent_expires_at),
+            strategy,
+            usage,
+            generation,
+            expires_at,
+            refresh_at,
+        )) = row
         else {
             return Ok(None);
         };
@@ -90,7 +113,11 @@ impl CredentialStore for SqlStore {
         }))
     }
 
-    async fn credential(&self, workspace: WorkspaceId, id: ConnectionId) -> Result<Option<Credential>> {
+    async fn credential(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<Credential>> {
         let row: Option<CredentialRow> = credentials::table
             .find((DbId(workspace.0), DbId(id.0)))
             .select(CredentialRow::as_select())
@@ -106,11 +133,17 @@ impl CredentialStore for SqlStore {
         let free = credentials::table
             .find((DbId(claim.workspace_id.0), DbId(claim.connection_id.0)))
             .filter(credentials::generation.eq(i64::from(claim.generation)))
-            .filter(credentials::lease_until.is_null().or(credentials::lease_until.assume_not_null().le(now)))
+            .filter(
+                credentials::lease_until
+                    .is_null()
+                    .or(credentials::lease_until.assume_not_null().le(now)),
+            )
             .filter(
                 credentials::next_attempt_at
                     .is_null()
-                    .or(credentials::next_attempt_at.assume_not_null().le(early.unwrap_or(Timestamp::MAX_UTC))),
+                    .or(credentials::next_attempt_at
+                        .assume_not_null()
+                        .le(early.unwrap_or(Timestamp::MAX_UTC))),
             );
         let epoch = diesel::update(free)
             .set((
@@ -126,14 +159,21 @@ impl CredentialStore for SqlStore {
     }
 
     async fn commit_refresh(&self, refreshed: Refreshed, event: AuditEvent) -> Result<Committed> {
-        let Refreshed { attempt, credential, scopes } = refreshed;
+        let Refreshed {
+            attempt,
+            credential,
+            scopes,
+        } = refreshed;
         let key = (DbId(attempt.workspace_id.0), DbId(attempt.connection_id.0));
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh.is_some());
         let content = CredentialContentRow::from(credential);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Committed> {
             let stored: Option<String> =
-                for_update!(connections::table.find(key).select(connections::status)).first(tx).await.optional()?;
+                for_update!(connections::table.find(key).select(connections::status))
+                    .first(tx)
+                    .await
+                    .optional()?;
             if stored.is_none_or(|stored| stored == Status::Revoked.as_str()) {
                 return Ok(Committed::Revoked);
             }
@@ -178,13 +218,21 @@ impl CredentialStore for SqlStore {
         })
     }
 
-    async fn refuse_refresh(&self, attempt: Attempt, reason: &str, event: AuditEvent) -> Result<bool> {
+    async fn refuse_refresh(
+        &self,
+        attempt: Attempt,
+        reason: &str,
+        event: AuditEvent,
+    ) -> Result<bool> {
         let key = (DbId(attempt.workspace_id.0), DbId(attempt.connection_id.0));
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             // The connection's row is always locked first: one order, no deadlock.
             let stored: Option<String> =
-                for_update!(connections::table.find(key).select(connections::status)).first(tx).await.optional()?;
+                for_update!(connections::table.find(key).select(connections::status))
+                    .first(tx)
+                    .await
+                    .optional()?;
             let unchanged = credentials::table
                 .find(key)
                 .filter(credentials::lease_epoch.eq(attempt.epoch))
@@ -213,11 +261,18 @@ impl CredentialStore for SqlStore {
         })
     }
 
-    async fn release_refresh(&self, attempt: Attempt, release: Release, event: AuditEvent) -> Result<()> {
+    async fn release_refresh(
+        &self,
+        attempt: Attempt,
+        release: Release,
+        event: AuditEvent,
+    ) -> Result<()> {
         let key = (DbId(attempt.workspace_id.0), DbId(attempt.connection_id.0));
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
-            let ours = credentials::table.find(key).filter(credentials::lease_epoch.eq(attempt.epoch));
+            let ours = credentials::table
+                .find(key)
+                .filter(credentials::lease_epoch.eq(attempt.epoch));
             diesel::update(ours)
                 .set((
                     credentials::lease_owner.eq(None::<DbId>),
@@ -232,7 +287,10 @@ impl CredentialStore for SqlStore {
                     .find(key)
                     .filter(credentials::lease_epoch.eq(attempt.epoch))
                     .filter(credentials::uncertain_since.is_null());
-                diesel::update(first).set(credentials::uncertain_since.eq(attempt.at)).execute(tx).await?;
+                diesel::update(first)
+                    .set(credentials::uncertain_since.eq(attempt.at))
+                    .execute(tx)
+                    .await?;
             }
             audit::insert(tx, event).await
         })

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, is_duplicate, rows::DataKeyRow, schema::data_keys};
 use super::super::types::DbId;
+use super::{SqlStore, is_duplicate, rows::DataKeyRow, schema::data_keys};
 use crate::domain::{
     error::{Error, Result},
     id::{DataKeyId, WorkspaceId},
@@ -25,7 +25,11 @@ impl DataKeyStore for SqlStore {
         Ok(row.map(WrappedDataKey::from))
     }
 
-    async fn data_key(&self, workspace: WorkspaceId, id: DataKeyId) -> Result<Option<WrappedDataKey>> {
+    async fn data_key(
+        &self,
+        workspace: WorkspaceId,
+        id: DataKeyId,
+    ) -> Result<Option<WrappedDataKey>> {
         let row: Option<DataKeyRow> = data_keys::table
             .find((DbId(workspace.0), DbId(id.0)))
             .select(DataKeyRow::as_select())

@@ -5,10 +5,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::PooledConnection};
 
 use super::{Conn, Pool};
-use crate::domain::{
-    ambient::Ambient,
-    error::{Error, Result},
-};
+use crate::domain::error::{Error, Result};
 
 mod answers;
 mod api_keys;
@@ -26,14 +23,12 @@ mod workspaces;
 /// A store over one database.
 pub(in crate::store) struct SqlStore {
     pool: Pool,
-    ambient: Ambient,
 }
 
 impl SqlStore {
     pub(in crate::store) async fn open(
         manager: AsyncDieselConnectionManager<Conn>,
         size: u32,
-        ambient: Ambient,
     ) -> Result<Self> {
         let pool = Pool::builder()
             .max_size(size)
@@ -42,18 +37,23 @@ impl SqlStore {
             .build(manager)
             .await
             .map_err(Error::store_unavailable)?;
-        let store = Self { pool, ambient };
+        let store = Self { pool };
         store.connection_from_pool().await?;
         Ok(store)
     }
 
     async fn connection_from_pool(&self) -> Result<PooledConnection<'_, Conn>> {
-        self.pool.get().await.map_err(|error| Error::store_unavailable(error.to_string()))
+        self.pool
+            .get()
+            .await
+            .map_err(|error| Error::store_unavailable(error.to_string()))
     }
 }
 
-
 /// Whether an insert met a row of the same key.
 fn is_duplicate(error: &DieselError) -> bool {
-    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+    matches!(
+        error,
+        DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)
+    )
 }

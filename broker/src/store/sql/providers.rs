@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, audit, is_duplicate, rows::ProviderRow};
-use super::schema::{connections, providers};
 use super::super::{Conn, types::DbId};
+use super::schema::{connections, providers};
+use super::{SqlStore, audit, is_duplicate, rows::ProviderRow};
 use crate::domain::{
     Timestamp,
     audit::AuditEvent,
@@ -49,7 +49,11 @@ impl ProviderStore for SqlStore {
         row.map(Provider::try_from).transpose()
     }
 
-    async fn provider_by_name(&self, workspace: WorkspaceId, name: &str) -> Result<Option<Provider>> {
+    async fn provider_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: &str,
+    ) -> Result<Option<Provider>> {
         let row: Option<ProviderRow> = providers::table
             .filter(providers::workspace_id.eq(DbId(workspace.0)))
             .filter(providers::name.eq(name.to_owned()))
@@ -74,7 +78,12 @@ impl ProviderStore for SqlStore {
         rows.into_iter().map(Provider::try_from).collect()
     }
 
-    async fn update_provider(&self, provider: &Provider, read_at: Timestamp, event: AuditEvent) -> Result<bool> {
+    async fn update_provider(
+        &self,
+        provider: &Provider,
+        read_at: Timestamp,
+        event: AuditEvent,
+    ) -> Result<bool> {
         let row = ProviderRow::from(provider);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
@@ -89,13 +98,20 @@ impl ProviderStore for SqlStore {
         })
     }
 
-    async fn delete_provider(&self, workspace: WorkspaceId, id: ProviderId, event: AuditEvent) -> Result<bool> {
+    async fn delete_provider(
+        &self,
+        workspace: WorkspaceId,
+        id: ProviderId,
+        event: AuditEvent,
+    ) -> Result<bool> {
         let (workspace, id) = (DbId(workspace.0), DbId(id.0));
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             // Locked first, so that no connection is begun in between.
             let provider: Option<DbId> = for_update!(
-                providers::table.find((workspace, id)).select(providers::provider_id)
+                providers::table
+                    .find((workspace, id))
+                    .select(providers::provider_id)
             )
             .first(tx)
             .await
@@ -110,13 +126,19 @@ impl ProviderStore for SqlStore {
             if provider.is_none() || used > 0 {
                 return Ok(false);
             }
-            diesel::delete(providers::table.find((workspace, id))).execute(tx).await?;
+            diesel::delete(providers::table.find((workspace, id)))
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await?;
             Ok(true)
         })
     }
 
-    async fn connections_of_provider(&self, workspace: WorkspaceId, id: ProviderId) -> Result<Vec<ConnectionId>> {
+    async fn connections_of_provider(
+        &self,
+        workspace: WorkspaceId,
+        id: ProviderId,
+    ) -> Result<Vec<ConnectionId>> {
         let ids: Vec<DbId> = connections::table
             .filter(connections::workspace_id.eq(DbId(workspace.0)))
             .filter(connections::provider_id.eq(DbId(id.0)))

@@ -112,7 +112,9 @@ impl TryFrom<ApiKeyRow> for ApiKey {
     type Error = Error;
     fn try_from(row: ApiKeyRow) -> Result<Self> {
         let scopes: Vec<String> = from_json(row.scopes, "scopes")?;
-        let scopes = scopes.iter().map(|scope| scope.parse().map_err(|_| impossible("a scope")));
+        let scopes = scopes
+            .iter()
+            .map(|scope| scope.parse().map_err(|_| impossible("a scope")));
         Ok(Self {
             id: ApiKeyId(row.api_key_id.0),
             workspace_id: WorkspaceId(row.workspace_id.0),
@@ -348,7 +350,10 @@ impl TryFrom<ConsentRow> for Consent {
             connection_id: ConnectionId(row.connection_id.0),
             provider_id: ProviderId(row.provider_id.0),
             secrets: Sealed(row.secrets),
-            return_url: row.return_url.parse().map_err(|_| impossible("a return_url"))?,
+            return_url: row
+                .return_url
+                .parse()
+                .map_err(|_| impossible("a return_url"))?,
             scopes: from_json(row.scopes, "scopes")?,
             created_at: row.created_at,
             expires_at: row.expires_at,

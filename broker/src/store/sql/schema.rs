@@ -173,4 +173,10 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(connections, credentials, providers, consents, api_keys);
+diesel::allow_tables_to_appear_in_same_query!(
+    connections,
+    credentials,
+    providers,
+    consents,
+    api_keys
+);

@@ -6,9 +6,9 @@ use diesel::prelude::*;
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
 use diesel_migrations::MigrationHarness;
 
-use super::{SqlStore, rows::status};
-use super::schema::{answers, connections, consents};
 use super::super::{Conn, Db, MIGRATIONS};
+use super::schema::{answers, connections, consents};
+use super::{SqlStore, rows::status};
 use crate::domain::{
     Timestamp,
     connection::{CONSENT_TIMEOUT, Status},
@@ -25,15 +25,27 @@ impl Upkeep for SqlStore {
     }
 
     async fn migrate(&self) -> Result<usize> {
-        let connection = self.pool.dedicated_connection().await.map_err(Error::store_unavailable)?;
-        tokio::task::spawn_blocking(move || run_pending(connection)).await.map_err(Error::internal)?
+        let connection = self
+            .pool
+            .dedicated_connection()
+            .await
+            .map_err(Error::store_unavailable)?;
+        tokio::task::spawn_blocking(move || run_pending(connection))
+            .await
+            .map_err(Error::internal)?
     }
 
     async fn is_migrated(&self) -> Result<bool> {
-        let connection = self.pool.dedicated_connection().await.map_err(Error::store_unavailable)?;
+        let connection = self
+            .pool
+            .dedicated_connection()
+            .await
+            .map_err(Error::store_unavailable)?;
         tokio::task::spawn_blocking(move || {
             let mut harness = AsyncMigrationHarness::new(connection);
-            let pending = harness.pending_migrations(MIGRATIONS).map_err(Error::store_unavailable)?;
+            let pending = harness
+                .pending_migrations(MIGRATIONS)
+                .map_err(Error::store_unavailable)?;
             Ok(pending.is_empty())
         })
         .await
@@ -43,8 +55,12 @@ impl Upkeep for SqlStore {
     async fn tidy(&self, at: Timestamp) -> Result<()> {
         let mut connection = self.connection_from_pool().await?;
         let day_ago = at - TimeDelta::days(1);
-        diesel::delete(consents::table.filter(consents::expires_at.le(day_ago))).execute(&mut connection).await?;
-        diesel::delete(answers::table.filter(answers::created_at.le(day_ago))).execute(&mut connection).await?;
+        diesel::delete(consents::table.filter(consents::expires_at.le(day_ago)))
+            .execute(&mut connection)
+            .await?;
+        diesel::delete(answers::table.filter(answers::created_at.le(day_ago)))
+            .execute(&mut connection)
+            .await?;
         let timed_out = connections::table
             .filter(connections::status.eq(Status::Pending.as_str()))
             .filter(connections::consent_expires_at.le(at));
@@ -65,7 +81,9 @@ impl Upkeep for SqlStore {
             .select((connections::status, diesel::dsl::count_star()))
             .load(&mut self.connection_from_pool().await?)
             .await?;
-        rows.into_iter().map(|(text, count)| Ok((status(&text)?, count))).collect()
+        rows.into_iter()
+            .map(|(text, count)| Ok((status(&text)?, count)))
+            .collect()
     }
 
     fn pool_state(&self) -> (u32, u32) {
@@ -79,4 +97,3 @@ fn run_pending(connection: Conn) -> Result<usize> {
     let ran = MigrationHarness::<Db>::run_pending_migrations(&mut harness, MIGRATIONS);
     ran.map(|ran| ran.len()).map_err(Error::store_unavailable)
 }
-

@@ -4,12 +4,15 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{SqlStore, audit, rows::WorkspaceRow};
-use super::schema::{
-    answers, api_keys, connections, consents, credentials, data_keys, providers, upstream_revocations, workspaces,
-};
 use super::super::{Conn, types::DbId};
-use crate::domain::{audit::AuditEvent, error::Result, id::WorkspaceId, page::PageRequest, workspace::Workspace};
+use super::schema::{
+    answers, api_keys, connections, consents, credentials, data_keys, providers,
+    upstream_revocations, workspaces,
+};
+use super::{SqlStore, audit, rows::WorkspaceRow};
+use crate::domain::{
+    audit::AuditEvent, error::Result, id::WorkspaceId, page::PageRequest, workspace::Workspace,
+};
 use crate::store::WorkspaceStore;
 
 #[async_trait]
@@ -18,7 +21,10 @@ impl WorkspaceStore for SqlStore {
         let row = WorkspaceRow::from(workspace);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
-            diesel::insert_into(workspaces::table).values(&row).execute(tx).await?;
+            diesel::insert_into(workspaces::table)
+                .values(&row)
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await
         })
     }
@@ -59,7 +65,10 @@ impl WorkspaceStore for SqlStore {
         let row = WorkspaceRow::from(workspace);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
-            let changed = diesel::update(workspaces::table.find(row.workspace_id)).set(&row).execute(tx).await?;
+            let changed = diesel::update(workspaces::table.find(row.workspace_id))
+                .set(&row)
+                .execute(tx)
+                .await?;
             if changed == 1 {
                 audit::insert(tx, event).await?;
             }
@@ -72,17 +81,35 @@ impl WorkspaceStore for SqlStore {
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             // The keys go first: whoever comes meanwhile finds no way in.
-            diesel::delete(api_keys::table.filter(api_keys::workspace_id.eq(id))).execute(tx).await?;
-            diesel::delete(consents::table.filter(consents::workspace_id.eq(id))).execute(tx).await?;
-            diesel::delete(credentials::table.filter(credentials::workspace_id.eq(id))).execute(tx).await?;
-            diesel::delete(connections::table.filter(connections::workspace_id.eq(id))).execute(tx).await?;
-            diesel::delete(providers::table.filter(providers::workspace_id.eq(id))).execute(tx).await?;
-            diesel::delete(answers::table.filter(answers::workspace_id.eq(id))).execute(tx).await?;
-            diesel::delete(upstream_revocations::table.filter(upstream_revocations::workspace_id.eq(id)))
+            diesel::delete(api_keys::table.filter(api_keys::workspace_id.eq(id)))
                 .execute(tx)
                 .await?;
-            diesel::delete(data_keys::table.filter(data_keys::workspace_id.eq(id))).execute(tx).await?;
-            let deleted = diesel::delete(workspaces::table.find(id)).execute(tx).await?;
+            diesel::delete(consents::table.filter(consents::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(credentials::table.filter(credentials::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(connections::table.filter(connections::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(providers::table.filter(providers::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(answers::table.filter(answers::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(
+                upstream_revocations::table.filter(upstream_revocations::workspace_id.eq(id)),
+            )
+            .execute(tx)
+            .await?;
+            diesel::delete(data_keys::table.filter(data_keys::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            let deleted = diesel::delete(workspaces::table.find(id))
+                .execute(tx)
+                .await?;
             if deleted == 1 {
                 audit::insert(tx, event).await?;
             }

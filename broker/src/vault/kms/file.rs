@@ -2,7 +2,13 @@
 //! owner only. It is made at first start, and never again: once the database
 //! holds data keys, a missing file means a lost mount, not a new beginning.
 
-use std::{fs, io::Write, os::unix::fs::{OpenOptionsExt, PermissionsExt}, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -12,7 +18,10 @@ use super::{BadSetting, KeyProvider, KeySource, local};
 const NAME: &str = "ENCRYPTION_KEY_FILE";
 
 fn bad(advice: impl Into<String>) -> BadSetting {
-    BadSetting { name: NAME, advice: advice.into() }
+    BadSetting {
+        name: NAME,
+        advice: advice.into(),
+    }
 }
 
 pub(super) fn make(source: &KeySource<'_>) -> Result<Arc<dyn KeyProvider>, BadSetting> {
@@ -20,15 +29,20 @@ pub(super) fn make(source: &KeySource<'_>) -> Result<Arc<dyn KeyProvider>, BadSe
     let path = Path::new(&path);
     if !path.exists() {
         if source.has_data_keys {
-            return Err(bad("the file is missing, and the database is encrypted with its key; restore the file"));
+            return Err(bad(
+                "the file is missing, and the database is encrypted with its key; restore the file",
+            ));
         }
-        create(path, source).map_err(|error| bad(format!("the file can't be made: {}", error.kind())))?;
+        create(path, source)
+            .map_err(|error| bad(format!("the file can't be made: {}", error.kind())))?;
     }
-    let mode = fs::metadata(path).map_err(|error| bad(format!("the file can't be read: {}", error.kind())))?;
+    let mode = fs::metadata(path)
+        .map_err(|error| bad(format!("the file can't be read: {}", error.kind())))?;
     if mode.permissions().mode() & 0o077 != 0 {
         return Err(bad("the file is open to others; run `chmod 600` on it"));
     }
-    let text = fs::read_to_string(path).map_err(|error| bad(format!("the file can't be read: {}", error.kind())))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| bad(format!("the file can't be read: {}", error.kind())))?;
     let key = local::parse(&Zeroizing::new(text))
         .ok_or_else(|| bad("the file must hold 32 random bytes in base64, as `openssl rand -base64 32` prints them"))?;
     Ok(Arc::new(local::LocalKeys::new(&key, &[], source.ambient)))
@@ -37,9 +51,18 @@ pub(super) fn make(source: &KeySource<'_>) -> Result<Arc<dyn KeyProvider>, BadSe
 fn create(path: &Path, source: &KeySource<'_>) -> std::io::Result<()> {
     let key: Zeroizing<[u8; 32]> = Zeroizing::new(source.ambient.bytes());
     let text = Zeroizing::new(STANDARD.encode(&key[..]) + "\n");
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     // Without this the name may be lost although the content is not.
-    fs::File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    fs::File::open(
+        path.parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new(".")),
+    )?
+    .sync_all()
 }

@@ -35,8 +35,14 @@ pub(super) fn parse(text: &str) -> Option<Kek> {
 /// Which key it is, without telling anything about it: a keyed hash, of which
 /// only this key's holder can make another.
 fn id_of(key: &Kek) -> String {
-    let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key[..]), b"dromos key-encryption key id");
-    tag.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let tag = ring::hmac::sign(
+        &ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key[..]),
+        b"dromos key-encryption key id",
+    );
+    tag.as_ref()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Key-encryption keys in memory: the first wraps, all unwrap.
@@ -51,31 +57,58 @@ impl LocalKeys {
             .chain(previous)
             .map(|key| (id_of(key), Aes256Gcm::new((&**key).into())))
             .collect();
-        Self { keys, ambient: ambient.clone() }
+        Self {
+            keys,
+            ambient: ambient.clone(),
+        }
     }
 }
 
 #[async_trait]
 impl KeyProvider for LocalKeys {
     async fn wrap(&self, data_key: &[u8; 32], context: &[u8]) -> Result<Wrapped> {
-        let (kek_id, key) = self.keys.first().ok_or_else(|| Error::internal("no key-encryption key"))?;
+        let (kek_id, key) = self
+            .keys
+            .first()
+            .ok_or_else(|| Error::internal("no key-encryption key"))?;
         let nonce: [u8; NONCE_LEN] = self.ambient.bytes();
-        let payload = Payload { msg: &data_key[..], aad: context };
-        let ciphertext = key.encrypt(&nonce.into(), payload).map_err(|_| Error::internal("a data key was not wrapped"))?;
-        Ok(Wrapped { kek_id: kek_id.clone(), bytes: [&nonce[..], &ciphertext].concat() })
+        let payload = Payload {
+            msg: &data_key[..],
+            aad: context,
+        };
+        let ciphertext = key
+            .encrypt(&nonce.into(), payload)
+            .map_err(|_| Error::internal("a data key was not wrapped"))?;
+        Ok(Wrapped {
+            kek_id: kek_id.clone(),
+            bytes: [&nonce[..], &ciphertext].concat(),
+        })
     }
 
-    async fn unwrap(&self, kek_id: &str, wrapped: &[u8], context: &[u8]) -> Result<SecretBox<[u8; 32]>> {
+    async fn unwrap(
+        &self,
+        kek_id: &str,
+        wrapped: &[u8],
+        context: &[u8],
+    ) -> Result<SecretBox<[u8; 32]>> {
         let (_, key) = self
             .keys
             .iter()
             .find(|key| key.0 == kek_id)
-            .ok_or_else(|| Error::internal("the database was encrypted under another key-encryption key"))?;
+            .ok_or_else(|| {
+                Error::internal("the database was encrypted under another key-encryption key")
+            })?;
         let (nonce, ciphertext) = wrapped
             .split_first_chunk::<NONCE_LEN>()
             .ok_or_else(|| Error::internal("a wrapped data key is cut short"))?;
         let mut opened = key
-            .decrypt(&(*nonce).into(), Payload { msg: ciphertext, aad: context })
+            .decrypt(
+                &(*nonce).into(),
+                Payload {
+                    msg: ciphertext,
+                    aad: context,
+                },
+            )
             .map_err(|_| Error::internal("a data key does not unwrap in its context"))?;
         let mut data_key = Box::new([0; 32]);
         if opened.len() == data_key.len() {
@@ -83,6 +116,10 @@ impl KeyProvider for LocalKeys {
         }
         let fits = opened.len() == data_key.len();
         opened.zeroize();
-        if fits { Ok(SecretBox::new(data_key)) } else { Err(Error::internal("a data key has another length")) }
+        if fits {
+            Ok(SecretBox::new(data_key))
+        } else {
+            Err(Error::internal("a data key has another length"))
+        }
     }
 }

@@ -26,7 +26,12 @@ pub trait KeyProvider: Send + Sync {
     /// Wraps a data key under the current key-encryption key.
     async fn wrap(&self, data_key: &[u8; 32], context: &[u8]) -> Result<Wrapped>;
     /// Unwraps a data key.
-    async fn unwrap(&self, kek_id: &str, wrapped: &[u8], context: &[u8]) -> Result<SecretBox<[u8; 32]>>;
+    async fn unwrap(
+        &self,
+        kek_id: &str,
+        wrapped: &[u8],
+        context: &[u8],
+    ) -> Result<SecretBox<[u8; 32]>>;
 }
 
 /// What a key provider is made from.
@@ -66,7 +71,10 @@ pub fn make(
         Some((_, make)) => make(source),
         None => {
             let known: Vec<&str> = PROVIDERS.iter().map(|provider| provider.0).collect();
-            Err(BadSetting { name: "KEY_PROVIDER", advice: format!("use one of: {}", known.join(", ")) })
+            Err(BadSetting {
+                name: "KEY_PROVIDER",
+                advice: format!("use one of: {}", known.join(", ")),
+            })
         }
     }
 }

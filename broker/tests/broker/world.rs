@@ -1,0 +1,404 @@
+//! A whole system in this process: simulator, broker, gateway, one database.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use dromos_broker::{
+    Broker, Config,
+    domain::ambient::{Ambient, Clock},
+    flow::Core,
+};
+use dromos_gateway::Gateway;
+use dromos_serve::Settings;
+use dromos_simulator::{
+    Behaviour, Simulator, SimulatorConfig,
+    browser::{self, Browser},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// Made up; the world's bootstrap key.
+pub const ADMIN_KEY: &str = "admin-key-of-the-tests-0123456789abcdef";
+/// Made up; what the gateway proves itself with.
+pub const SERVICE_KEY: &str = "service-key-of-the-tests-0123456789";
+/// Where consents end. Nothing listens there.
+pub const RETURN_URL: &str = "http://127.0.0.1:9/done";
+
+/// Which database a world has.
+#[derive(Debug, Clone, Copy)]
+pub enum Db {
+    Sqlite,
+    Postgres,
+}
+
+/// Runs a test's body on both databases: `both!(name, |world| async { … })`
+/// makes `name::sqlite` and `name::postgres`.
+macro_rules! both {
+    ($(#[$meta:meta])* $name:ident, $body:expr) => {
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "a body may need none of them")]
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let body = $body;
+                let world = $crate::world::World::start($crate::world::Db::Sqlite).await;
+                body(world).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let body = $body;
+                let world = $crate::world::World::start($crate::world::Db::Postgres).await;
+                body(world).await;
+            }
+        }
+    };
+}
+pub(crate) use both;
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl TestClock {
+    pub fn new() -> Self {
+        let start = DateTime::from_timestamp_micros(Utc::now().timestamp_micros()).expect("now");
+        Self(Arc::new(Mutex::new(start)))
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        *self.0.lock().expect("the clock") += TimeDelta::seconds(seconds);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().expect("the clock")
+    }
+}
+
+/// A system, and what a test does with it.
+pub struct World {
+    pub simulator: Simulator,
+    pub clock: TestClock,
+    pub gateway_url: String,
+    pub broker_url: String,
+    pub public_url: String,
+    pub database_url: String,
+    pub core: Arc<Core>,
+    pub http: reqwest::Client,
+    pub data_dir: tempfile::TempDir,
+    stop: Vec<oneshot::Sender<()>>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl World {
+    /// A system with a provider called `sim`.
+    pub async fn start(db: Db) -> Self {
+        let world = Self::start_empty(db, &[]).await;
+        world.create_provider("sim", json!({})).await;
+        world
+    }
+
+    /// A system without a provider, with settings of its own.
+    pub async fn start_empty(db: Db, settings: &[(&str, &str)]) -> Self {
+        let clock = TestClock::new();
+        let simulated = {
+            let clock = clock.clone();
+            dromos_simulator::Clock::following(Arc::new(move || SystemTime::from(clock.now())))
+        };
+        let simulator = Simulator::start_with(SimulatorConfig {
+            clock: simulated,
+            ..SimulatorConfig::default()
+        })
+        .await
+        .expect("the simulator starts");
+        let data_dir = tempfile::tempdir().expect("a temporary folder");
+        let database_url = match db {
+            Db::Sqlite => data_dir.path().join("dromos.db").display().to_string(),
+            Db::Postgres => create_database().await,
+        };
+
+        let public = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let public_url = format!("http://{}", public.local_addr().expect("an address"));
+        let mut all = vec![
+            ("DATABASE_URL", database_url.as_str()),
+            ("BASE_URL", public_url.as_str()),
+            ("LISTEN", "127.0.0.1:0"),
+            ("API_KEYS", SERVICE_KEY),
+            ("STATE_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+            (
+                "ENCRYPTION_KEY",
+                "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
+            ),
+            ("BOOTSTRAP_ADMIN_KEY", ADMIN_KEY),
+            ("ALLOW_PRIVATE_NETWORKS", "true"),
+        ];
+        all.retain(|entry| settings.iter().all(|own| own.0 != entry.0));
+        all.extend(settings.iter().filter(|own| !own.1.is_empty()));
+        let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
+        config.development = true;
+        config.migrate = true;
+        config.public_listener = Some(public);
+        config.ambient = Ambient {
+            clock: Arc::new(clock.clone()),
+            ..Ambient::system()
+        };
+        let broker = Broker::bind(config).await.expect("the broker starts");
+        let core = broker.core().clone();
+        let broker_url = format!("http://{}", broker.internal_addr());
+
+        let gateway = dromos_gateway::Config::new("127.0.0.1:0", broker_url.clone(), SERVICE_KEY);
+        let gateway = Gateway::bind(gateway).await.expect("the gateway starts");
+        let gateway_url = format!("http://{}", gateway.local_addr());
+        let mut world = Self {
+            simulator,
+            clock,
+            gateway_url,
+            broker_url,
+            public_url,
+            database_url,
+            core,
+            http: http_client(),
+            data_dir,
+            stop: vec![],
+            running: vec![],
+        };
+        let stopped = world.stopper();
+        world.running.push(tokio::spawn(gateway.run(stopped)));
+        let stopped = world.stopper();
+        world.running.push(tokio::spawn(broker.run(stopped)));
+        world
+    }
+
+    fn stopper(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stop.push(stop);
+        async move {
+            let _ = stopped.await;
+        }
+    }
+
+    /// Stops gateway and broker, and waits until they have.
+    pub async fn stop(mut self) {
+        self.stop.clear();
+        for running in self.running.drain(..) {
+            running.await.expect("it ends well");
+        }
+    }
+
+    /// Creates a provider for the simulator; `changes` go over its JSON, those
+    /// of `oauth2` one by one.
+    pub async fn create_provider(&self, name: &str, changes: Value) -> Value {
+        let (status, provider) = self.try_create_provider(name, changes).await;
+        assert_eq!(status, StatusCode::OK, "{provider}");
+        self.simulator
+            .allow_redirect_uri(provider["redirect_uri"].as_str().expect("a redirect_uri"));
+        provider
+    }
+
+    /// The same, whatever comes of it.
+    pub async fn try_create_provider(&self, name: &str, changes: Value) -> (StatusCode, Value) {
+        let mut provider = json!({
+            "name": name,
+            "display_name": "Simulated",
+            "oauth2": {
+                "issuer": self.simulator.url(),
+                "client_id": self.simulator.client_id(),
+                "client_secret": self.simulator.client_secret(),
+                "scopes": ["openid", "offline_access"],
+            },
+            "strategy": { "type": "oauth2" },
+        });
+        merge(&mut provider, changes);
+        self.call(Method::POST, "/v1/providers", provider).await
+    }
+
+    /// A REST call to the gateway with the admin key.
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        self.call_as(ADMIN_KEY, method, path, body).await
+    }
+
+    /// A REST call to the gateway with another key.
+    pub async fn call_as(
+        &self,
+        key: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.gateway_url))
+            .bearer_auth(key);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("the gateway answers");
+        let status = response.status();
+        let text = response.text().await.expect("a body");
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.call(Method::GET, path, Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.call(Method::POST, path, body).await
+    }
+
+    /// Requests a connection to `sim`: the whole answer.
+    pub async fn request_connection(&self, user_id: &str) -> Value {
+        self.request_connection_to("sim", user_id).await
+    }
+
+    pub async fn request_connection_to(&self, provider: &str, user_id: &str) -> Value {
+        let body =
+            json!({ "user_id": user_id, "provider_name": provider, "return_url": RETURN_URL });
+        let (status, begun) = self.post("/v1/request-connection", body).await;
+        assert_eq!(status, StatusCode::OK, "{begun}");
+        begun
+    }
+
+    /// A browser goes from `auth_url` through the provider's consent page to
+    /// `return_url`.
+    pub async fn consent(&self, begun: &Value) -> url::Url {
+        let mut browser = Browser::new();
+        self.consent_in(&mut browser, begun).await
+    }
+
+    pub async fn consent_in(&self, browser: &mut Browser, begun: &Value) -> url::Url {
+        let auth_url = begun["auth_url"].as_str().expect("an auth_url");
+        browser
+            .walk(auth_url, RETURN_URL, browser::approve)
+            .await
+            .expect("the browser arrives")
+    }
+
+    /// An ACTIVE connection of `user_id` to `sim`: its id.
+    pub async fn connect(&self, user_id: &str) -> String {
+        self.connect_to("sim", user_id).await
+    }
+
+    pub async fn connect_to(&self, provider: &str, user_id: &str) -> String {
+        let begun = self.request_connection_to(provider, user_id).await;
+        let end = self.consent(&begun).await;
+        assert_eq!(query(&end, "status").as_deref(), Some("success"), "{end}");
+        begun["connection_id"].as_str().expect("an id").to_owned()
+    }
+
+    pub async fn check(&self, id: &str) -> Value {
+        let (status, checked) = self.get(&format!("/v1/check-connection/{id}")).await;
+        assert_eq!(status, StatusCode::OK, "{checked}");
+        checked
+    }
+
+    pub async fn token(&self, id: &str) -> (StatusCode, Value) {
+        self.get(&format!("/v1/token/{id}")).await
+    }
+
+    pub async fn refresh(&self, id: &str, body: Value) -> (StatusCode, Value) {
+        self.post(&format!("/v1/refresh/{id}"), body).await
+    }
+
+    /// Audit events of an action, oldest first.
+    pub async fn audit(&self, action: &str) -> Vec<Value> {
+        let (status, page) = self
+            .get(&format!("/v1/audit?action={action}&page_size=1000"))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        page["audit_events"].as_array().expect("a list").clone()
+    }
+
+    /// A key with these scopes: its secret.
+    pub async fn api_key(&self, scopes: &[&str]) -> String {
+        let (status, created) = self
+            .post("/v1/api-keys", json!({ "name": "test", "scopes": scopes }))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{created}");
+        created["secret"].as_str().expect("a secret").to_owned()
+    }
+
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        self.simulator.change(change);
+    }
+}
+
+/// The ErrorInfo's reason of a REST error.
+pub fn reason(error: &Value) -> &str {
+    error["details"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo")
+        .and_then(|detail| detail["reason"].as_str())
+        .unwrap_or_default()
+}
+
+/// The fields that a REST error's BadRequest names.
+pub fn fields(error: &Value) -> Vec<&str> {
+    error["details"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|detail| detail["field_violations"].as_array().into_iter().flatten())
+        .filter_map(|violation| violation["field"].as_str())
+        .collect()
+}
+
+/// A parameter of a URL.
+pub fn query(url: &url::Url, name: &str) -> Option<String> {
+    url.query_pairs()
+        .find(|pair| pair.0 == name)
+        .map(|pair| pair.1.into_owned())
+}
+
+pub fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(60))
+        .build()
+        .expect("a client")
+}
+
+fn merge(target: &mut Value, changes: Value) {
+    match (target, changes) {
+        (Value::Object(target), Value::Object(changes)) => {
+            for (name, value) in changes {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (target, changes) => *target = changes,
+    }
+}
+
+/// A new, empty database on the PostgreSQL of TEST_POSTGRES_URL.
+pub async fn create_database() -> String {
+    use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+    let server = std::env::var("TEST_POSTGRES_URL").expect(
+        "TEST_POSTGRES_URL names a PostgreSQL server; `cargo xtask test` starts one and sets it",
+    );
+    let name = format!("t{}", uuid::Uuid::now_v7().simple());
+    let mut connection = AsyncPgConnection::establish(&server)
+        .await
+        .expect("PostgreSQL answers");
+    connection
+        .batch_execute(&format!("create database {name}"))
+        .await
+        .expect("a new database");
+    let mut url = url::Url::parse(&server).expect("a URL");
+    url.set_path(&name);
+    url.to_string()
+}
