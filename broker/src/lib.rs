@@ -5,6 +5,11 @@
 //! `egress`, `store`. `domain` holds the types and rules that all of them speak
 //! of, and `app` wires them together.
 
+#![expect(
+    clippy::duplicate_mod,
+    reason = "store/sql is compiled once for each database, on purpose"
+)]
+
 mod app;
 pub mod domain;
 pub mod egress;

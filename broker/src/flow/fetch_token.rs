@@ -63,7 +63,7 @@ pub async fn get(core: &Arc<Core>, caller: &Caller, id: ConnectionId) -> Result<
     let view = core.store.token_view(caller.workspace_id(), id).await?;
     let answer = match view {
         Some(view) => fresh(core, caller, id, view).await,
-        None => Err((None, not_found())),
+        None => Err(unusable(None, not_found())),
     };
     audited(core, caller, id, answer).await
 }
@@ -82,12 +82,22 @@ pub async fn force_refresh(
     let view = core.store.token_view(caller.workspace_id(), id).await?;
     let answer = match view {
         Some(view) => forced(core, caller, id, generation, view).await,
-        None => Err((None, not_found())),
+        None => Err(unusable(None, not_found())),
     };
     audited(core, caller, id, answer).await
 }
 
-type Found = std::result::Result<(TokenView, UsableCredential), (Option<TokenView>, Error)>;
+type Found = std::result::Result<(TokenView, UsableCredential), Box<Unusable>>;
+
+/// Why there is no credential to answer, and of which connection, for the audit.
+struct Unusable {
+    view: Option<TokenView>,
+    error: Error,
+}
+
+fn unusable(view: Option<TokenView>, error: Error) -> Box<Unusable> {
+    Box::new(Unusable { view, error })
+}
 
 async fn fresh(core: &Arc<Core>, caller: &Caller, id: ConnectionId, view: TokenView) -> Found {
     let now = core.ambient.now();
@@ -115,7 +125,7 @@ async fn fresh(core: &Arc<Core>, caller: &Caller, id: ConnectionId, view: TokenV
     }
     match outcome.into_result() {
         Ok(()) => again(core, caller, id).await,
-        Err(error) => Err((Some(view), error)),
+        Err(error) => Err(unusable(Some(view), error)),
     }
 }
 
@@ -139,7 +149,7 @@ async fn forced(
         Err(error) if error.kind == ErrorKind::ConnectionAttentionRequired => {
             again(core, caller, id).await
         }
-        Err(error) => Err((Some(view), error)),
+        Err(error) => Err(unusable(Some(view), error)),
     }
 }
 
@@ -157,8 +167,8 @@ fn request(caller: &Caller, id: ConnectionId, generation: u32, forced: bool) -> 
 async fn again(core: &Core, caller: &Caller, id: ConnectionId) -> Found {
     match core.store.token_view(caller.workspace_id(), id).await {
         Ok(Some(view)) => in_use(view, core.ambient.now()),
-        Ok(None) => Err((None, not_found())),
-        Err(error) => Err((None, error)),
+        Ok(None) => Err(unusable(None, not_found())),
+        Err(error) => Err(unusable(None, error)),
     }
 }
 
@@ -178,11 +188,11 @@ fn in_use(mut view: TokenView, now: Timestamp) -> Found {
     };
     match (usable(status, reason), credential) {
         (Ok(()), Some(credential)) => Ok((view, credential)),
-        (Ok(()), None) => Err((
+        (Ok(()), None) => Err(unusable(
             Some(view),
             Error::internal("an active connection has no credential"),
         )),
-        (Err(error), _) => Err((Some(view), error)),
+        (Err(error), _) => Err(unusable(Some(view), error)),
     }
 }
 
@@ -201,7 +211,8 @@ async fn audited(
     };
     let (view, credential) = match found {
         Ok(found) => found,
-        Err((view, error)) => {
+        Err(unusable) => {
+            let Unusable { view, error } = *unusable;
             // What the store can't record now, it can't have told either.
             if error.kind != ErrorKind::StoreUnavailable {
                 core.audit
