@@ -205,7 +205,7 @@ async fn a_rate_limited_gateway_is_left_alone_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_credential_without_expiry_is_asked_for_again_after_five_minutes_only() {
+async fn hardening_20_a_credential_without_expiry_is_asked_for_again_after_five_minutes_only() {
     let world = World::new().await;
     let credentials = world.bridge().credentials().clone();
     world.token(Ok(payload(1)));
@@ -237,7 +237,7 @@ async fn a_credential_without_expiry_is_asked_for_again_after_five_minutes_only(
 }
 
 #[tokio::test]
-async fn a_credential_that_lives_less_than_the_margin_does_not_loop() {
+async fn hardening_20_a_credential_that_lives_less_than_the_margin_does_not_loop() {
     let world = World::new().await;
     let credentials = world.bridge().credentials().clone();
     // Three seconds of an hour are left, and the gateway has no newer one.

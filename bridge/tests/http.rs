@@ -39,7 +39,7 @@ async fn a_request_is_sent_with_the_credential() {
 }
 
 #[tokio::test]
-async fn a_401_brings_one_refresh_and_one_retry_with_the_same_body() {
+async fn hardening_23_a_401_brings_one_refresh_and_one_retry_with_the_same_body() {
     let (world, far) = (World::new().await, FarSide::accepting(&[2]).await);
     let bridge = world.bridge();
     world.token(world.payload(1, HOUR));
@@ -166,7 +166,7 @@ async fn a_redirect_is_not_followed_whatever_the_client_was_told() {
 }
 
 #[tokio::test]
-async fn plaintext_beyond_this_machine_is_refused_before_the_gateway_is_asked() {
+async fn hardening_24_plaintext_beyond_this_machine_is_refused_before_the_gateway_is_asked() {
     let world = World::new().await;
     let bridge = world.bridge();
     let url = || {

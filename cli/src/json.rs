@@ -62,10 +62,9 @@ pub fn parse<M: Message + Default>(name: &str, text: &str) -> Result<M, String> 
         .ok_or_else(|| format!("there is no dromos.v1.{name}"))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message =
-        DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, &options)
-            .and_then(|message| deserializer.end().map(|()| message))
-            .map_err(|error| without_values(&error.to_string()))?;
+    let message = DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, &options)
+        .and_then(|message| deserializer.end().map(|()| message))
+        .map_err(|error| without_values(&error.to_string()))?;
     message
         .transcode_to()
         .map_err(|_| format!("it is no dromos.v1.{name}"))
@@ -130,7 +129,10 @@ mod tests {
     fn an_unknown_field_is_refused_by_its_name() {
         let problem = parse::<Provider>("Provider", r#"{"oauth2": {"client_sekret": "x"}}"#);
         let problem = problem.unwrap_err();
-        assert!(problem.starts_with("there is no field 'client_sekret'"), "{problem}");
+        assert!(
+            problem.starts_with("there is no field 'client_sekret'"),
+            "{problem}"
+        );
     }
 
     #[test]

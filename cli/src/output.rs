@@ -156,10 +156,7 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new(["NAME", "STATUS"], "No names yet.");
-        table.row([
-            "a-long-name".into(),
-            Cell::painted("ACTIVE", Style::good),
-        ]);
+        table.row(["a-long-name".into(), Cell::painted("ACTIVE", Style::good)]);
         table.row(["é".into(), "PENDING".into()]);
         table
     }

@@ -45,14 +45,13 @@ pub fn relative(timestamp: Option<&Timestamp>, now: DateTime<Utc>) -> String {
 }
 
 fn from_now(moment: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let seconds = (moment - now).num_seconds();
-    if seconds == 0 {
-        return "now".to_owned();
-    }
-    let span = span(seconds.unsigned_abs());
-    match seconds > 0 {
-        true => format!("in {span}"),
-        false => format!("{span} ago"),
+    // Rounded up, or fifteen minutes would be fourteen by the time they are told.
+    let seconds = (moment - now).as_seconds_f64().ceil();
+    let span = span(seconds.abs() as u64);
+    match seconds {
+        0.0 => "now".to_owned(),
+        1.0.. => format!("in {span}"),
+        _ => format!("{span} ago"),
     }
 }
 

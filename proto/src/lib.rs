@@ -47,14 +47,20 @@ pub static ACCESS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
         .get_extension_by_name("dromos.v1.access")
         .expect("the descriptor set defines dromos.v1.access");
     let mut rules = BTreeMap::new();
-    for method in POOL.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+    for method in POOL
+        .services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+    {
         let options = method.options();
         let rule = options.get_extension(&extension);
-        let scope = rule.as_message().and_then(|rule| {
-            Some(rule.get_field_by_name("scope")?.as_str()?.to_owned())
-        });
+        let scope = rule
+            .as_message()
+            .and_then(|rule| Some(rule.get_field_by_name("scope")?.as_str()?.to_owned()));
         if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
-            rules.insert(format!("/{}/{}", method.parent_service().full_name(), method.name()), scope);
+            rules.insert(
+                format!("/{}/{}", method.parent_service().full_name(), method.name()),
+                scope,
+            );
         }
     }
     rules

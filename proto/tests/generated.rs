@@ -18,7 +18,9 @@ fn generate() -> BTreeMap<String, Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut compiler = protox::Compiler::new([root]).expect("an include path");
     compiler.include_imports(true);
-    compiler.open_files(FILES).expect("the .proto files compile");
+    compiler
+        .open_files(FILES)
+        .expect("the .proto files compile");
     // Error details travel as Any, so nothing imports them.
     compiler
         .open_files(["google/rpc/error_details.proto", "google/rpc/status.proto"])
@@ -30,13 +32,19 @@ fn generate() -> BTreeMap<String, Vec<u8>> {
     tonic_prost_build::configure()
         .out_dir(&out)
         .emit_rerun_if_changed(false)
+        // In order, so that equal messages encode alike.
+        .btree_map(".")
         .compile_fds(compiler.file_descriptor_set())
         .expect("the code generates");
 
     let mut files = BTreeMap::from([("descriptor.binpb".to_owned(), descriptor)]);
     for entry in fs::read_dir(&out).expect("the output folder") {
         let path = entry.expect("an entry").path();
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         if !name.starts_with("dromos.") {
             continue;
         }
@@ -67,8 +75,15 @@ fn the_committed_code_is_what_the_proto_files_generate() {
     }
     for (name, content) in &fresh {
         let committed = fs::read(gen_dir.join(name)).unwrap_or_default();
-        assert!(committed == *content, "src/gen/{name} is stale: run `cargo xtask gen`");
+        assert!(
+            committed == *content,
+            "src/gen/{name} is stale: run `cargo xtask gen`"
+        );
     }
     let committed = fs::read_dir(&gen_dir).expect("src/gen").count();
-    assert_eq!(committed, fresh.len(), "src/gen holds a file that nothing generates");
+    assert_eq!(
+        committed,
+        fresh.len(),
+        "src/gen holds a file that nothing generates"
+    );
 }

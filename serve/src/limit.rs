@@ -11,7 +11,6 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
-use tonic::Status;
 
 use crate::{context::RequestContext, status};
 
@@ -77,8 +76,7 @@ impl<B: Body<Data = Bytes, Error: Into<tonic::codegen::StdError>>> Body for Limi
                     return Poll::Pending;
                 }
                 this.context.set_too_slow();
-                let slow = Status::deadline_exceeded("the request's body did not arrive in time");
-                Poll::Ready(Some(Err(slow.into())))
+                Poll::Ready(Some(Err(status::too_slow().into())))
             }
         }
     }

@@ -72,6 +72,18 @@ pub fn deadline_exceeded() -> Status {
     )
 }
 
+/// DEADLINE_EXCEEDED: the request's body took too long to arrive.
+pub fn too_slow() -> Status {
+    let message = "the request's body did not arrive in time";
+    status(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        message,
+        None,
+        &[],
+    )
+}
+
 /// UNIMPLEMENTED: no such method is served here.
 pub fn unimplemented() -> Status {
     Status::new(Code::Unimplemented, "no such method")

@@ -145,3 +145,12 @@ impl AuditEvent {
         self
     }
 }
+
+/// Which audit events a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Only those about this connection.
+    pub connection_id: Option<ConnectionId>,
+    /// Only those of this action.
+    pub action: Option<String>,
+}

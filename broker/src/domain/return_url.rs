@@ -88,9 +88,8 @@ pub fn with_outcome(return_url: &Url, connection_id: &str, error: Option<&str>) 
 mod tests {
     use super::*;
 
-    /// hardening 6
     #[test]
-    fn a_return_url_is_checked_by_scheme_host_and_port_exactly() {
+    fn hardening_06_a_return_url_is_checked_by_scheme_host_and_port_exactly() {
         let policy = ReturnUrlPolicy {
             allowed: vec!["https://app.example.com".into()],
             allow_loopback: false,

@@ -100,9 +100,8 @@ mod tests {
 
     use super::*;
 
-    /// hardening 4
     #[test]
-    fn a_state_is_signed_and_reveals_nothing() {
+    fn hardening_04_a_state_is_signed_and_reveals_nothing() {
         let (key, other) = (StateKey::new(&[1; 32]), StateKey::new(&[2; 32]));
         let state = key.mint(&Ambient::system());
         assert!(key.is_ours(state.expose_secret()));
@@ -115,9 +114,8 @@ mod tests {
         );
     }
 
-    /// hardening 28
     #[test]
-    fn a_cookie_belongs_to_one_state() {
+    fn hardening_28_a_cookie_belongs_to_one_state() {
         let key = StateKey::new(&[1; 32]);
         let cookie = key.cookie(&[7; 32]);
         assert!(key.is_cookie_of(&[7; 32], cookie.expose_secret()));

@@ -150,9 +150,8 @@ mod tests {
         );
     }
 
-    /// hardening 29
     #[test]
-    fn connection_config_never_chooses_the_registrable_domain() {
+    fn hardening_29_connection_config_never_chooses_the_registrable_domain() {
         for template in [
             "https://${connection_config.host}/token",
             "https://${connection_config.domain}.com/token",

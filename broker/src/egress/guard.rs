@@ -177,9 +177,8 @@ mod tests {
         guard.check(&url.parse().expect("a URL")).is_ok()
     }
 
-    /// hardening 15
     #[test]
-    fn private_loopback_and_metadata_addresses_are_refused() {
+    fn hardening_15_private_loopback_and_metadata_addresses_are_refused() {
         for host in [
             "127.0.0.1",
             "10.0.0.1",
@@ -254,9 +253,8 @@ mod tests {
         }
     }
 
-    /// hardening 15
     #[tokio::test]
-    async fn a_name_that_points_inside_is_refused_when_it_is_dialled() {
+    async fn hardening_15_a_name_that_points_inside_is_refused_when_it_is_dialled() {
         let resolver = GuardedResolver::new(PRODUCTION);
         let name: Name = "localhost".parse().expect("a name");
         assert!(resolver.resolve(name).await.is_err());

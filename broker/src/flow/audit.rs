@@ -11,11 +11,11 @@ use super::Core;
 use crate::{
     domain::{
         access::Caller,
-        audit::AuditEvent,
+        audit::{AuditEvent, AuditFilter},
         error::{Error, Result},
         page::{Page, PageRequest},
     },
-    store::{AuditFilter, Store},
+    store::Store,
 };
 
 /// Events that may wait; beyond that, recording waits as well.

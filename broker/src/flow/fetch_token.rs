@@ -112,7 +112,9 @@ async fn fresh(core: &Arc<Core>, caller: &Caller, id: ConnectionId, view: TokenV
     let refused = matches!(
         outcome,
         Outcome::Failed {
-            kind: ErrorKind::ConnectionAttentionRequired | ErrorKind::ConnectionRevoked,
+            kind: ErrorKind::ConnectionAttentionRequired
+                | ErrorKind::ConnectionRevoked
+                | ErrorKind::ConnectionNotFound,
             ..
         }
     );

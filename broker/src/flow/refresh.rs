@@ -158,8 +158,23 @@ pub async fn refresh(core: &Arc<Core>, request: Request) -> Outcome {
     running.await
 }
 
+/// Takes a refresh off the list however it ends, so that the next one runs.
+struct Ended<'a>(&'a Core, (WorkspaceId, ConnectionId));
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let Self(core, key) = self;
+        let mut refreshes = core
+            .refreshes
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        refreshes.remove(key);
+    }
+}
+
 async fn run(core: Arc<Core>, request: Request) -> Outcome {
-    let key = (request.workspace_id, request.connection_id);
+    let _ended = Ended(&core, (request.workspace_id, request.connection_id));
     let outcome = match attempt(&core, &request).await {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -172,11 +187,6 @@ async fn run(core: Arc<Core>, request: Request) -> Outcome {
         Outcome::Failed { kind, .. } => kind.reason(),
     };
     metrics::counter!("oauth_refreshes_total", "outcome" => label).increment(1);
-    core.refreshes
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(&key);
     outcome
 }
 
@@ -217,6 +227,9 @@ async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
             ErrorKind::RefreshUncertain,
             "an earlier refresh was sent and its answer was lost; the current credential is valid until it expires",
         ));
+    }
+    if let Some(wait) = backoff(&credential, now).filter(|_| !request.forced) {
+        return Ok(too_early(Some(wait)));
     }
     let Some(connection) = core.store.connection(workspace_id, connection_id).await? else {
         return Ok(gone());
@@ -304,13 +317,24 @@ fn is_uncertain(credential: &Credential, now: crate::domain::Timestamp) -> bool 
     credential.uncertain_since.is_some() || credential.lease_until.is_some_and(|until| until <= now)
 }
 
-/// Another broker holds the lease, or it is too early after a failure.
-async fn wait_for_another(core: &Core, request: &Request, seen: &Credential) -> Result<Outcome> {
-    let unavailable = |retry_after| Outcome::Failed {
+/// How long the next attempt has to wait after one that yielded nothing.
+fn backoff(credential: &Credential, now: crate::domain::Timestamp) -> Option<Duration> {
+    (credential.next_attempt_at? - now)
+        .to_std()
+        .ok()
+        .filter(|wait| !wait.is_zero())
+}
+
+fn too_early(retry_after: Option<Duration>) -> Outcome {
+    Outcome::Failed {
         kind: ErrorKind::ProviderUnavailable,
         message: "the last refresh failed and the next is not due yet; try again",
         retry_after,
-    };
+    }
+}
+
+/// Another broker holds the lease, or it is too early after a failure.
+async fn wait_for_another(core: &Core, request: &Request, seen: &Credential) -> Result<Outcome> {
     let give_up = Instant::now() + WAIT;
     loop {
         let Some(now) = core
@@ -327,13 +351,10 @@ async fn wait_for_another(core: &Core, request: &Request, seen: &Credential) -> 
             return Ok(Outcome::Refreshed);
         }
         if now.lease_until.is_none() {
-            let wait = now
-                .next_attempt_at
-                .and_then(|at| (at - core.ambient.now()).to_std().ok());
-            return Ok(unavailable(wait));
+            return Ok(too_early(backoff(&now, core.ambient.now())));
         }
         if Instant::now() >= give_up {
-            return Ok(unavailable(None));
+            return Ok(too_early(None));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -56,9 +56,8 @@ fn seconds(client: &OAuth2Client, expires_in: &str) -> Option<i64> {
     }
 }
 
-/// hardening 11
 #[test]
-fn expires_in_is_read_as_number_text_and_milliseconds_and_may_be_absent() {
+fn hardening_11_expires_in_is_read_as_number_text_and_milliseconds_and_may_be_absent() {
     let plain = client();
     assert_eq!(seconds(&plain, r#","expires_in":3600"#), Some(3600));
     assert_eq!(seconds(&plain, r#","expires_in":"3600""#), Some(3600));
@@ -88,18 +87,16 @@ fn expires_in_is_read_as_number_text_and_milliseconds_and_may_be_absent() {
     assert_eq!(seconds(&default, r#","expires_in":60"#), Some(60));
 }
 
-/// hardening 11
 #[test]
-fn an_error_with_status_200_is_an_error() {
+fn hardening_11_an_error_with_status_200_is_an_error() {
     let refused = answer(200, r#"{"error":"invalid_grant","access_token":"a"}"#);
     assert!(matches!(refused, TokenAnswer::Refused { error } if error == "invalid_grant"));
     let refused = answer(200, r#"{"error":"bad_refresh_token"}"#);
     assert!(matches!(refused, TokenAnswer::Refused { .. }));
 }
 
-/// hardening 10
 #[test]
-fn only_the_providers_refusal_of_the_grant_counts_as_one() {
+fn hardening_10_only_the_providers_refusal_of_the_grant_counts_as_one() {
     for error in REFUSALS {
         let body = format!(r#"{{"error":"{error}"}}"#);
         assert!(
@@ -153,9 +150,8 @@ fn an_answer_that_may_hide_a_rotation_is_unknown() {
     }
 }
 
-/// hardening 18
 #[test]
-fn a_providers_free_text_goes_no_further() {
+fn hardening_18_a_providers_free_text_goes_no_further() {
     let answer = answer(
         400,
         r#"{"error":"secret <b>text</b> sk_live_123","error_description":"token abc"}"#,

@@ -13,9 +13,12 @@ use super::{
     split,
 };
 use crate::{
-    domain::{audit::AuditEvent, error::Result, page::PageRequest},
+    domain::{
+        audit::{AuditEvent, AuditFilter},
+        error::Result,
+        page::PageRequest,
+    },
     flow::audit,
-    store::AuditFilter,
 };
 
 #[tonic::async_trait]

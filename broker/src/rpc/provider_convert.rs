@@ -1,6 +1,8 @@
 //! Providers between protobuf and the domain. Absent fields mean the defaults
 //! that the contract shows.
 
+use std::collections::BTreeMap;
+
 use dromos_proto::v1::{OAuth2, Provider as ProtoProvider, Strategy};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
@@ -152,10 +154,9 @@ fn client(message: OAuth2, checks: &mut Checks) -> (OAuth2Client, Option<SecretS
         checks.text(field, text);
     }
     checks.list("oauth2.scopes", &scopes);
-    let mut params = |field: &str, given: std::collections::HashMap<String, String>| {
-        let params = given.into_iter().collect();
-        checks.map(field, &params);
-        params
+    let mut params = |field: &str, given: BTreeMap<String, String>| {
+        checks.map(field, &given);
+        given
     };
     let authorization_params = params("oauth2.authorization_params", authorization_params);
     let token_params = params("oauth2.token_params", token_params);

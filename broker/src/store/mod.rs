@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::domain::{
     Timestamp,
     access::{ApiKey, KeyHash},
-    audit::AuditEvent,
+    audit::{AuditEvent, AuditFilter},
     connection::{Connection, ConnectionFilter, Status},
     consent::Consent,
     credential::{Credential, NewCredential, TokenView},
@@ -451,15 +451,6 @@ pub trait AuditStore: Send + Sync {
         filter: &AuditFilter,
         page: PageRequest,
     ) -> Result<Vec<AuditEvent>>;
-}
-
-/// Which audit events a list shows.
-#[derive(Debug, Clone, Default)]
-pub struct AuditFilter {
-    /// Only those about this connection.
-    pub connection_id: Option<ConnectionId>,
-    /// Only those of this action.
-    pub action: Option<String>,
 }
 
 /// What keeps the store in order.

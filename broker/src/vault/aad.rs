@@ -55,9 +55,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// hardening 40
         #[test]
-        fn different_lists_of_parts_never_encode_alike(
+        fn hardening_40_different_lists_of_parts_never_encode_alike(
             a in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 0..5),
             b in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 0..5),
         ) {
@@ -66,9 +65,8 @@ mod tests {
         }
     }
 
-    /// hardening 40
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn hardening_40_parts_do_not_run_into_each_other() {
         assert_ne!(encode(&[b"ab", b"c"]), encode(&[b"a", b"bc"]));
         assert_ne!(encode(&[b"", b"a"]), encode(&[b"a", b""]));
     }

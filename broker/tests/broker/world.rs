@@ -62,24 +62,33 @@ macro_rules! both {
 }
 pub(crate) use both;
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is moved; or the machine's, which a test
+/// needs beside a counterpart that has no other.
 #[derive(Clone)]
-pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);
+pub struct TestClock(Option<Arc<Mutex<DateTime<Utc>>>>);
 
 impl TestClock {
     pub fn new() -> Self {
         let start = DateTime::from_timestamp_micros(Utc::now().timestamp_micros()).expect("now");
-        Self(Arc::new(Mutex::new(start)))
+        Self(Some(Arc::new(Mutex::new(start))))
+    }
+
+    pub fn of_the_machine() -> Self {
+        Self(None)
     }
 
     pub fn advance(&self, seconds: i64) {
-        *self.0.lock().expect("the clock") += TimeDelta::seconds(seconds);
+        let still = self.0.as_ref().expect("the machine's clock can't be moved");
+        *still.lock().expect("the clock") += TimeDelta::seconds(seconds);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().expect("the clock")
+        match &self.0 {
+            Some(still) => *still.lock().expect("the clock"),
+            None => Utc::now(),
+        }
     }
 }
 
@@ -108,7 +117,11 @@ impl World {
 
     /// A system without a provider, with settings of its own.
     pub async fn start_empty(db: Db, settings: &[(&str, &str)]) -> Self {
-        let clock = TestClock::new();
+        Self::start_with_clock(db, TestClock::new(), settings).await
+    }
+
+    /// The same, by a clock of the test's choice.
+    pub async fn start_with_clock(db: Db, clock: TestClock, settings: &[(&str, &str)]) -> Self {
         let simulated = {
             let clock = clock.clone();
             dromos_simulator::Clock::following(Arc::new(move || SystemTime::from(clock.now())))

@@ -3,7 +3,7 @@ use tonic::Code;
 use crate::support::{FakeBroker, KEY, Running, SERVICE_KEY, VIAS, Via, healthy};
 
 #[tokio::test]
-async fn without_a_key_every_transport_refuses_and_the_broker_is_not_asked() {
+async fn hardening_01_without_a_key_every_transport_refuses_and_the_broker_is_not_asked() {
     let broker = FakeBroker::start(healthy).await;
     let gateway = Running::before(&broker).await;
     for via in VIAS {
@@ -41,7 +41,7 @@ async fn the_callers_key_goes_on_beside_the_gateways_own() {
 }
 
 #[tokio::test]
-async fn a_caller_cannot_pass_internal_headers_through() {
+async fn hardening_31_a_caller_cannot_pass_internal_headers_through() {
     let broker = FakeBroker::start(healthy).await;
     let gateway = Running::before(&broker).await;
     let bearer = format!("Bearer {KEY}");

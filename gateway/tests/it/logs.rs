@@ -30,7 +30,7 @@ impl MakeWriter<'_> for Lines {
 }
 
 #[tokio::test]
-async fn no_key_and_no_id_is_in_the_logs_at_any_level_or_in_the_metrics() {
+async fn hardening_18_no_key_and_no_id_is_in_the_logs_at_any_level_or_in_the_metrics() {
     let lines = Lines::default();
     // The whole process's: what the other tests cause must be clean as well.
     tracing_subscriber::fmt()

@@ -916,13 +916,13 @@ pub struct Connection {
     pub reason: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "7")]
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(map = "string, string", tag = "8")]
-    pub connection_config: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub connection_config: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "9")]
-    pub metadata: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -999,13 +999,13 @@ pub struct RequestConnectionRequest {
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "5")]
     pub return_url: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "6")]
-    pub connection_config: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub connection_config: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "7")]
-    pub metadata: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -2007,18 +2007,18 @@ pub struct OAuth2 {
     pub scope_separator: ::prost::alloc::string::String,
     #[prost(bool, optional, tag = "13")]
     pub pkce: ::core::option::Option<bool>,
-    #[prost(map = "string, string", tag = "14")]
-    pub authorization_params: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "14")]
+    pub authorization_params: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "15")]
-    pub token_params: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "15")]
+    pub token_params: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "16")]
-    pub refresh_params: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "16")]
+    pub refresh_params: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,

@@ -189,7 +189,7 @@ trait MapFrames: stream::Stream<Item = i32> + Sized {
 impl<S: stream::Stream<Item = i32>> MapFrames for S {}
 
 #[tokio::test]
-async fn a_call_past_its_deadline_is_answered_with_deadline_exceeded() {
+async fn hardening_17_a_call_past_its_deadline_is_answered_with_deadline_exceeded() {
     let server = Running::start(app(|_| std::future::pending())).await;
     // Without tonic's own client, which would give up by itself.
     let call = grpc_web(&http1(), server.url(CHECK), vec![0; 5]).header("grpc-timeout", "1m");

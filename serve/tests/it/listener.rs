@@ -30,7 +30,7 @@ fn page() -> Router {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_requests_in_flight_finish_and_takes_no_new_ones() {
+async fn hardening_17_a_shutdown_lets_requests_in_flight_finish_and_takes_no_new_ones() {
     for client in [http1(), http2()] {
         let (app, asked, release) = held();
         let server = Running::start_with(app, ListenOptions::default()).await;
@@ -64,7 +64,7 @@ async fn a_shutdown_ends_even_when_a_request_does_not() {
 }
 
 #[tokio::test]
-async fn the_allow_list_looks_at_the_tcp_peer_and_never_at_a_header() {
+async fn hardening_02_the_allow_list_looks_at_the_tcp_peer_and_never_at_a_header() {
     let allowed = vec!["10.0.0.0/8".parse().unwrap()];
     let server = Running::start_with(
         page(),

@@ -78,7 +78,7 @@ async fn a_request_is_one_line_that_names_the_method_and_the_outcome() {
 }
 
 #[tokio::test]
-async fn no_path_query_or_header_as_sent_is_logged() {
+async fn hardening_18_no_path_query_or_header_as_sent_is_logged() {
     let lines = capture();
     let pages = Router::new().route("/connect/{handle}", get(|| async { "page" }));
     let server = Running::start_with(observe(pages), ListenOptions::default()).await;

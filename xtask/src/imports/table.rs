@@ -120,7 +120,9 @@ pub const CRATES: &[CrateRule] = &[
     CrateRule {
         folder: "broker",
         name: "dromos_broker",
-        crates: NOTHING,
+        // The binary reads the settings and starts the log; the modules' own
+        // rules are below.
+        crates: &["dromos_serve"],
         modules: &[
             module("domain", Only(NOTHING), NOTHING, NOTHING),
             module("egress", Only(&["domain"]), NOTHING, NOTHING),

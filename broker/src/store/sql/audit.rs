@@ -7,12 +7,12 @@ use diesel_async::RunQueryDsl;
 use super::super::{Conn, types::DbId};
 use super::{SqlStore, rows::AuditRow, schema::audit_events};
 use crate::domain::{
-    audit::AuditEvent,
+    audit::{AuditEvent, AuditFilter},
     error::{Error, Result},
     id::WorkspaceId,
     page::PageRequest,
 };
-use crate::store::{AuditFilter, AuditStore};
+use crate::store::AuditStore;
 
 /// Adds a row within the transaction of what it speaks of.
 pub(super) async fn insert(tx: &mut Conn, event: AuditEvent) -> Result<()> {

@@ -77,9 +77,8 @@ async fn every_key_provider_unwraps_what_it_wrapped_in_the_same_context_only() {
     }
 }
 
-/// hardening 36
 #[test]
-fn a_missing_key_file_is_never_replaced_once_there_are_data_keys() {
+fn hardening_36_a_missing_key_file_is_never_replaced_once_there_are_data_keys() {
     let ambient = Ambient::system();
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("key");

@@ -1,0 +1,334 @@
+//! What can be said on the command line.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::when::parse_duration;
+
+/// Dromos keeps the credentials of third-party services, so that agents can
+/// use the services without owning the credentials.
+///
+/// `dromos demo` shows it in a second; `dromos up` starts one to develop with.
+/// The other commands speak to a gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dromos",
+    version,
+    verbatim_doc_comment,
+    arg_required_else_help = true,
+    after_long_help = "\
+Examples:
+  dromos demo                     see what it does; needs no network, leaves nothing
+  dromos up                       start a broker and a gateway for development
+  dromos providers create acme.json
+  dromos connections list --status attention
+  dromos token 0198c5f0-7c1e-7000-8000-000000000001 --output json
+
+Environment:
+  GATEWAY_URL     where the gateway is (http://127.0.0.1:8090)
+  DROMOS_API_KEY  the API key; without it, .dromos/admin.key is read
+  NO_COLOR        any value: no colours"
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a broker and a gateway here, for development.
+    Up(UpArguments),
+    /// Show everything once: connect, use, refresh, revoke.
+    ///
+    /// Starts a broker, a gateway and a simulated provider on free ports, walks
+    /// through the life of a connection and checks each claim that it prints.
+    /// It needs no network and no database server, and leaves nothing behind.
+    #[command(verbatim_doc_comment)]
+    Demo,
+    /// List, look at and revoke connections.
+    #[command(subcommand)]
+    Connections(ConnectionsCommand),
+    /// Get the credential of a connection, fresh.
+    #[command(after_long_help = "\
+Examples:
+  dromos token 0198c5f0-7c1e-7000-8000-000000000001
+  dromos token 0198c5f0-7c1e-7000-8000-000000000001 --output json | jq .credentials")]
+    Token(TokenArguments),
+    /// List, look at, create and delete providers.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
+    /// List, create and delete API keys.
+    #[command(subcommand)]
+    ApiKeys(ApiKeysCommand),
+    /// List what happened: who did what, and with whose connection.
+    Audit(AuditArguments),
+}
+
+/// `dromos up`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+At its first start it makes keys and keeps them in the data directory, readable
+by you only; later starts use the same ones. Without --database-url the data is
+in an SQLite file there. Private addresses and http are allowed for providers,
+and loopback return URLs for applications: it is for development.
+
+Examples:
+  dromos up
+  dromos up --data-dir /tmp/try --listen 127.0.0.1:9000
+  dromos up --database-url postgres://dromos@localhost/dromos
+  RUST_LOG=debug dromos up")]
+pub struct UpArguments {
+    /// Where keys and data are kept.
+    #[arg(long, value_name = "DIR", default_value = ".dromos")]
+    pub data_dir: PathBuf,
+    /// Where the gateway listens: what agents and these commands speak to.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// Where the broker listens for the gateway.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub broker_listen: SocketAddr,
+    /// Where the broker listens for users' browsers.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8081")]
+    pub public_listen: SocketAddr,
+    /// A PostgreSQL database to use in place of SQLite.
+    // Not from the environment: a DATABASE_URL there belongs to another program.
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Log each request too (RUST_LOG says it in more detail).
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// What every command takes that speaks to a gateway.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The gateway.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GATEWAY_URL",
+        default_value = "http://127.0.0.1:8090"
+    )]
+    pub gateway_url: String,
+    /// How to print: for people, or all of it for programs.
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// The API's own JSON, for programs.
+    Json,
+}
+
+/// `dromos connections`.
+#[derive(Debug, Subcommand)]
+pub enum ConnectionsCommand {
+    /// List the connections, oldest first.
+    List {
+        /// Only this user's.
+        #[arg(long, value_name = "USER_ID")]
+        user: Option<String>,
+        /// Only this provider's.
+        #[arg(long, value_name = "NAME")]
+        provider: Option<String>,
+        /// Only those in this status.
+        #[arg(long, value_enum)]
+        status: Option<Status>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Look at one connection.
+    Get {
+        /// The connection's id.
+        connection_id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Revoke a connection for good, and tell the provider.
+    Revoke {
+        /// The connection's id.
+        connection_id: String,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Status {
+    /// The user has not consented yet.
+    Pending,
+    /// A credential is held.
+    Active,
+    /// The provider refused; the user must reconnect.
+    Attention,
+    /// The credential expired; the user must reconnect.
+    Expired,
+    /// Revoked for good.
+    Revoked,
+    /// The consent did not succeed.
+    Failed,
+}
+
+/// `dromos token`.
+#[derive(Debug, Args)]
+pub struct TokenArguments {
+    /// The connection's id.
+    pub connection_id: String,
+    /// Show the secrets in the table too (JSON always holds them).
+    #[arg(long)]
+    pub show_secrets: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `dromos providers`.
+#[derive(Debug, Subcommand)]
+pub enum ProvidersCommand {
+    /// List the providers by name.
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Look at one provider.
+    Show {
+        /// The provider's name.
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Create a provider from a JSON file.
+    #[command(after_long_help = "\
+Example, acme.json:
+  { \"name\": \"acme\",
+    \"display_name\": \"Acme\",
+    \"api_base_url\": \"https://api.acme.test\",
+    \"oauth2\": { \"issuer\": \"https://login.acme.test\",
+                \"client_id\": \"…\", \"client_secret\": \"…\",
+                \"scopes\": [\"openid\"] },
+    \"strategy\": { \"type\": \"oauth2\" } }
+
+The answer's redirect_uri is what to register at the provider.")]
+    Create {
+        /// The file; - reads standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Delete a provider.
+    Delete {
+        /// The provider's name.
+        name: String,
+        /// Revoke its connections first, if it has any.
+        #[arg(long)]
+        force: bool,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// `dromos api-keys`.
+#[derive(Debug, Subcommand)]
+pub enum ApiKeysCommand {
+    /// List the keys, without their secrets.
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Create a key; its secret is shown this once.
+    #[command(after_long_help = "\
+Scopes:
+  connections:read   see connections           connections:write    request, revoke them
+  credentials:read   get credentials           credentials:refresh  refresh them
+  providers:read     see providers             providers:write      change them
+  audit:read         see what happened         admin                all of these
+
+Example, a key for an agent:
+  dromos api-keys create --name agent --scope credentials:read,credentials:refresh \\
+      --expires-in 30d")]
+    Create {
+        /// Its name for people.
+        #[arg(long)]
+        name: String,
+        /// What it may do; repeat it, or separate with commas.
+        #[arg(
+            long = "scope",
+            value_name = "SCOPE",
+            required = true,
+            value_delimiter = ','
+        )]
+        scopes: Vec<String>,
+        /// When it stops working, for instance 12h or 30d; never by default.
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Look at one key.
+    Get {
+        /// The key's id.
+        api_key_id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Delete a key: it stops working within seconds.
+    Delete {
+        /// The key's id.
+        api_key_id: String,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// `dromos audit`.
+#[derive(Debug, Args)]
+pub struct AuditArguments {
+    /// Only what is about this connection.
+    #[arg(long, value_name = "CONNECTION_ID")]
+    pub connection: Option<String>,
+    /// Only this action, for instance credential.read.
+    #[arg(long)]
+    pub action: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_eighty_eight_columns() {
+        fn check(mut command: clap::Command) {
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 88, "{line}");
+            }
+            command.get_subcommands().cloned().for_each(check);
+        }
+        check(Arguments::command());
+    }
+}
