@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Core, upstream};
-use crate::domain::error::Result;
+use crate::domain::{Timestamp, connection::Status, error::Result};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const REVOCATIONS_AT_ONCE: i64 = 100;
@@ -32,10 +32,25 @@ pub async fn once(core: &Core) -> Result<()> {
             upstream::tell(core, &revocation).await;
         }
     }
-    for (status, count) in core.store.count_by_status().await? {
+    measure(core).await
+}
+
+/// What an operator watches, beside the counters.
+async fn measure(core: &Core) -> Result<()> {
+    let counts = core.store.count_by_status().await?;
+    for &status in Status::ALL {
+        let count = counts.iter().find(|count| count.0 == status);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("connections", "status" => status.as_str()).set(count as f64);
+        let count = count.map_or(0.0, |count| count.1 as f64);
+        metrics::gauge!("connections", "status" => status.as_str()).set(count);
     }
+    let now = core.ambient.now();
+    let age = |since: Option<Timestamp>| {
+        since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
+    };
+    metrics::gauge!("refresh_lag_seconds").set(age(core.store.longest_due(now).await?));
+    let oldest_key = core.store.oldest_active_data_key().await?;
+    metrics::gauge!("data_key_age_seconds").set(age(oldest_key));
     let (connections, idle) = core.store.pool_state();
     metrics::gauge!("store_pool_connections").set(connections);
     metrics::gauge!("store_pool_idle_connections").set(idle);

@@ -7,7 +7,7 @@ use diesel_async::{AsyncMigrationHarness, RunQueryDsl};
 use diesel_migrations::MigrationHarness;
 
 use super::super::{Conn, Db, MIGRATIONS};
-use super::schema::{answers, connections, consents};
+use super::schema::{answers, connections, consents, credentials, data_keys};
 use super::{SqlStore, rows::status};
 use crate::domain::{
     Timestamp,
@@ -84,6 +84,29 @@ impl Upkeep for SqlStore {
         rows.into_iter()
             .map(|(text, count)| Ok((status(&text)?, count)))
             .collect()
+    }
+
+    async fn longest_due(&self, at: Timestamp) -> Result<Option<Timestamp>> {
+        let due = credentials::table
+            .filter(credentials::refresh_at.is_not_null())
+            .filter(credentials::refresh_at.assume_not_null().le(at))
+            .select(credentials::refresh_at.assume_not_null())
+            .order(credentials::refresh_at)
+            .first(&mut self.connection_from_pool().await?)
+            .await
+            .optional()?;
+        Ok(due)
+    }
+
+    async fn oldest_active_data_key(&self) -> Result<Option<Timestamp>> {
+        let oldest = data_keys::table
+            .filter(data_keys::active.eq(true))
+            .select(data_keys::created_at)
+            .order(data_keys::created_at)
+            .first(&mut self.connection_from_pool().await?)
+            .await
+            .optional()?;
+        Ok(oldest)
     }
 
     fn pool_state(&self) -> (u32, u32) {

@@ -1,0 +1,97 @@
+//! Connections, and what providers have yet to be told of their end.
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    Timestamp,
+    audit::AuditEvent,
+    connection::{Connection, ConnectionFilter},
+    consent::Consent,
+    error::Result,
+    id::{ConnectionId, ProviderId, WorkspaceId},
+    page::PageRequest,
+    sealed::Sealed,
+};
+
+/// Connections.
+#[async_trait]
+pub trait ConnectionStore: Send + Sync {
+    /// Adds one with its first consent.
+    async fn insert_connection(
+        &self,
+        connection: &Connection,
+        consent: &Consent,
+        audit: AuditEvent,
+    ) -> Result<()>;
+    /// One.
+    async fn connection(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+    ) -> Result<Option<Connection>>;
+    /// A page of a workspace's.
+    async fn connections(
+        &self,
+        workspace: WorkspaceId,
+        filter: &ConnectionFilter,
+        page: PageRequest,
+    ) -> Result<Vec<Connection>>;
+    /// How many of a workspace's are not revoked.
+    async fn count_connections(&self, workspace: WorkspaceId) -> Result<i64>;
+    /// Revokes one: deletes its credential, spends its consents, and keeps the
+    /// sealed token until the provider has been told.
+    async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent)
+    -> Result<Revoked>;
+    /// What the provider has yet to be told.
+    async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>>;
+    /// The provider has been told, or can't be.
+    async fn end_upstream_revocation(
+        &self,
+        revocation: &UpstreamRevocation,
+        audit: AuditEvent,
+    ) -> Result<()>;
+}
+
+/// A connection's end.
+#[derive(Debug, Clone)]
+pub struct Revocation {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// Now.
+    pub at: Timestamp,
+    /// Ends only a credential of this generation (0: none), so that the sealed
+    /// token below is the one that was deleted.
+    pub generation: u32,
+    /// What the provider has to be told.
+    pub upstream: Option<UpstreamRevocation>,
+}
+
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// The connection is revoked.
+    Done,
+    /// It was before, or is gone.
+    Before,
+    /// Another credential was stored in between: read again and retry.
+    Conflict,
+}
+
+/// A token that the provider has yet to revoke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamRevocation {
+    /// Its own id.
+    pub id: uuid::Uuid,
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The connection it came from.
+    pub connection_id: ConnectionId,
+    /// The provider to tell.
+    pub provider_id: ProviderId,
+    /// The token, sealed.
+    pub token: Sealed,
+    /// When the connection was revoked.
+    pub created_at: Timestamp,
+}
