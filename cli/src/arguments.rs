@@ -41,7 +41,7 @@ pub struct Arguments {
 pub enum Command {
     /// Start a broker and a gateway here, for development.
     Up(UpArguments),
-    /// Show everything once: connect, use, refresh, revoke.
+    /// Show everything once: connect, use, refresh, revoke
     ///
     /// Starts a broker, a gateway and a simulated provider on free ports, walks
     /// through the life of a connection and checks each claim that it prints.

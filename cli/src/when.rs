@@ -16,11 +16,12 @@ pub fn moment(timestamp: &Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(timestamp.seconds, timestamp.nanos.try_into().ok()?)
 }
 
-/// A moment as a protobuf timestamp, to the second.
+/// A moment as a protobuf timestamp.
 pub fn timestamp(moment: DateTime<Utc>) -> Timestamp {
     Timestamp {
         seconds: moment.timestamp(),
-        nanos: 0,
+        // A leap second counts on beyond a thousand million.
+        nanos: (moment.timestamp_subsec_nanos() % 1_000_000_000).cast_signed(),
     }
 }
 

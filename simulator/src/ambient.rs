@@ -17,6 +17,10 @@ pub struct Clock {
 
 impl Clock {
     /// The machine's clock.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the real clock"
+    )]
     pub fn system() -> Self {
         // The ambient clock enters here and nowhere else.
         Self::following(Arc::new(SystemTime::now))
@@ -66,6 +70,10 @@ impl fmt::Debug for Clock {
 }
 
 /// The machine's random number generator, for keys.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that draws real randomness"
+)]
 pub(crate) fn randomness() -> SystemRandom {
     SystemRandom::new()
 }

@@ -276,14 +276,11 @@ async fn check_return_url(core: &Core, caller: &Caller, text: &str) -> Result<Ur
 }
 
 async fn find_provider(core: &Core, caller: &Caller, provider: &ProviderRef) -> Result<Provider> {
-    let found = match provider {
-        ProviderRef::Name(name) => {
-            core.store
-                .provider_by_name(caller.workspace_id(), name)
-                .await?
-        }
-        ProviderRef::Id(id) => core.store.provider(caller.workspace_id(), *id).await?,
+    let id = match provider {
+        ProviderRef::Name(name) => return super::providers::get(core, caller, name).await,
+        ProviderRef::Id(id) => *id,
     };
+    let found = core.store.provider(caller.workspace_id(), id).await?;
     found.ok_or_else(super::providers::not_found)
 }
 

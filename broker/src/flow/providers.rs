@@ -100,6 +100,10 @@ pub async fn list(core: &Core, caller: &Caller, page: PageRequest) -> Result<Pag
 /// # Errors
 /// PROVIDER_NOT_FOUND, STORE_UNAVAILABLE.
 pub async fn get(core: &Core, caller: &Caller, name: &str) -> Result<Provider> {
+    // Not every database can be asked for any text, for instance one with a NUL.
+    if !is_name(name) {
+        return Err(not_found());
+    }
     core.store
         .provider_by_name(caller.workspace_id(), name)
         .await?

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Rpc,
     connections::reply,
-    convert::{parse_id, timestamp},
+    convert::{Checks, parse_id, timestamp},
     split,
 };
 use crate::{
@@ -43,6 +43,9 @@ impl Rpc {
             connection_id,
             action,
         } = message;
+        let mut checks = Checks::default();
+        checks.text("action", &action);
+        checks.done()?;
         let filter = AuditFilter {
             connection_id: match connection_id.as_str() {
                 "" => None,

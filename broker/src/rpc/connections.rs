@@ -179,6 +179,10 @@ impl Rpc {
         } = message;
         let page = PageRequest::parse(page_size, &page_token)?;
         let status = domain_status(status)?;
+        let mut checks = Checks::default();
+        checks.text("user_id", &user_id);
+        checks.text("provider_name", &provider_name);
+        checks.done()?;
         let given = |text: String| (!text.is_empty()).then_some(text);
         let found = connections::list(
             &self.0,

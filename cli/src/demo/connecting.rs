@@ -25,6 +25,7 @@ pub struct Agent {
     pub bridge: Bridge,
 }
 
+/// An administrator registers the provider.
 pub async fn register_the_provider(stage: &mut Stage, world: &World) -> Result<(), Failure> {
     stage.step("Register the provider: data, no code")?;
     let simulator = &world.simulator;
@@ -69,6 +70,7 @@ pub async fn register_the_provider(stage: &mut Stage, world: &World) -> Result<(
     )
 }
 
+/// An administrator makes an API key for the agent.
 pub async fn give_the_agent_a_key(stage: &mut Stage, world: &World) -> Result<Agent, Failure> {
     stage.step("Give the agent an API key of its own")?;
     let scopes = ["credentials:read", "credentials:refresh"];
@@ -102,6 +104,7 @@ pub async fn give_the_agent_a_key(stage: &mut Stage, world: &World) -> Result<Ag
     })
 }
 
+/// The user's application asks for a connection.
 pub async fn ask_for_a_connection(
     stage: &mut Stage,
     world: &World,
@@ -141,6 +144,7 @@ pub async fn ask_for_a_connection(
     Ok(requested)
 }
 
+/// The user goes through the browser and says yes.
 pub async fn consent(
     stage: &mut Stage,
     world: &World,
@@ -189,6 +193,7 @@ pub async fn consent(
     )
 }
 
+/// The application sees that the connection is active.
 pub async fn look_at_the_connection(
     stage: &mut Stage,
     world: &World,

@@ -22,6 +22,7 @@ use crate::{client::reason, commands::audit::all_events, failure::Failure};
 /// background, so that an outage there can't hold up ours.
 const UPSTREAM: Duration = Duration::from_secs(10);
 
+/// The connection ends, here and at the provider.
 pub async fn revoke(
     stage: &mut Stage,
     world: &World,
@@ -53,6 +54,7 @@ pub async fn revoke(
     )
 }
 
+/// Neither the gateway nor the provider gives anything any more.
 pub async fn be_refused(
     stage: &mut Stage,
     world: &World,
@@ -80,6 +82,7 @@ pub async fn be_refused(
     )
 }
 
+/// All of it is on record.
 pub async fn read_the_audit(
     stage: &mut Stage,
     world: &World,

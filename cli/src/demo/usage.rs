@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{failure::Failure, output::hidden, when};
 
+/// The first credential, without what must stay in the broker.
 pub async fn get_the_credential(
     stage: &mut Stage,
     world: &World,
@@ -37,6 +38,7 @@ pub async fn get_the_credential(
     Ok(payload)
 }
 
+/// The agent uses it without having seen it.
 pub async fn call_the_api(
     stage: &mut Stage,
     world: &World,
@@ -51,6 +53,7 @@ pub async fn call_the_api(
     )
 }
 
+/// Two refreshes: the second needs the refresh token of the first.
 pub async fn refresh_twice(
     stage: &mut Stage,
     world: &World,
@@ -87,6 +90,7 @@ pub async fn refresh_twice(
     Ok(payload)
 }
 
+/// The agent's token expires, and its call succeeds all the same.
 pub async fn outlive_a_token(
     stage: &mut Stage,
     world: &World,

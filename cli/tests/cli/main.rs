@@ -1,5 +1,7 @@
 //! The `dromos` binary, as a person runs it.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers")]
+
 mod clients;
 mod demo;
 mod support;

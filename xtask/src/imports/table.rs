@@ -53,6 +53,7 @@ const OURS: &[&str] = &[
     "dromos_gateway",
     "dromos_bridge",
     "dromos_cli",
+    "dromos_bench",
     "xtask",
 ];
 
@@ -113,6 +114,12 @@ pub const CRATES: &[CrateRule] = &[
     plain("strategy", "dromos_strategy", NOTHING),
     plain("simulator", "dromos_simulator", NOTHING),
     plain("xtask", "xtask", NOTHING),
+    // It runs the services as programs, from outside.
+    plain(
+        "bench",
+        "dromos_bench",
+        &["dromos_proto", "dromos_simulator"],
+    ),
     CrateRule {
         is_service: true,
         ..plain("serve", "dromos_serve", &["transcode"])

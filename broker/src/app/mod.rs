@@ -1,23 +1,16 @@
 //! The wiring: the only place that names concrete parts.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use dromos_serve::{
-    Cidr, GrpcApp, ListenOptions, ReflectionError, Settings, SettingsError, TlsIdentity, observe,
-};
-use secrecy::{ExposeSecret, SecretBox, SecretString};
+use dromos_serve::{GrpcApp, ListenOptions, SettingsError, observe};
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use transcode::Transcoder;
 
 use crate::{
     domain::{
-        access::KeyHash,
-        ambient::Ambient,
-        id::WorkspaceId,
-        return_url::{ReturnUrlPolicy, parse_origin},
-        state::StateKey,
+        access::KeyHash, id::WorkspaceId, return_url::ReturnUrlPolicy, state::StateKey,
         workspace::Workspace,
     },
     egress::{Egress, discovery::Discovery, guard::Guard},
@@ -26,192 +19,20 @@ use crate::{
     store::{self, Store},
     vault::{
         Vault,
-        kms::{self, BadSetting, KeySource},
+        kms::{self, KeySource},
     },
 };
+
+mod config;
+mod error;
+
+pub use config::{Config, database_url};
+pub use error::StartError;
 
 /// How long a start waits for its database.
 const DATABASE_WAIT: Duration = Duration::from_secs(30);
 /// How long a stop waits for exchanges that were sent.
 const DRAIN: Duration = Duration::from_secs(60);
-
-const MAKE_KEY: &str = "32 random bytes in base64; make them with `openssl rand -base64 32`";
-const MAKE_API_KEY: &str = "comma-separated keys of 16 to 512 visible ASCII characters, one for each gateway; make one with `openssl rand -hex 32`";
-
-/// A broker's configuration.
-pub struct Config {
-    /// The settings it was made from; key providers read theirs here.
-    settings: Settings,
-    database_url: String,
-    base_url: String,
-    listen: String,
-    public_listen: String,
-    service_keys: Vec<KeyHash>,
-    state_key: SecretBox<[u8; 32]>,
-    bootstrap_admin_key: Option<SecretString>,
-    allowed_return_urls: Vec<String>,
-    allowed_cidrs: Vec<Cidr>,
-    tls: Option<TlsIdentity>,
-    /// Whether providers may be on http and on private networks.
-    pub allow_private_networks: bool,
-    /// Development: loopback return URLs are allowed.
-    pub development: bool,
-    /// Whether migrations are applied at start; SQLite's always are.
-    pub migrate: bool,
-    /// A socket that was bound before, instead of LISTEN.
-    pub internal_listener: Option<std::net::TcpListener>,
-    /// A socket that was bound before, instead of PUBLIC_LISTEN.
-    pub public_listener: Option<std::net::TcpListener>,
-    /// The clock and the randomness.
-    pub ambient: Ambient,
-}
-
-impl Config {
-    /// Reads the settings of `protocol`: DATABASE_URL (absent: SQLite in
-    /// DATA_DIR), BASE_URL, LISTEN, PUBLIC_LISTEN, API_KEYS or API_KEY,
-    /// STATE_KEY, KEY_PROVIDER and its own, BOOTSTRAP_ADMIN_KEY,
-    /// ALLOWED_RETURN_URLS, ALLOWED_CIDRS, ALLOW_PRIVATE_NETWORKS, TLS_*.
-    ///
-    /// # Errors
-    /// The first setting that is missing or malformed.
-    pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
-        let mut keys = settings.list("API_KEYS");
-        keys.extend(settings.optional("API_KEY"));
-        if keys.is_empty() {
-            return Err(SettingsError::missing("API_KEYS", MAKE_API_KEY));
-        }
-        if keys.iter().any(|key| !is_key(key, 16, 512)) {
-            return Err(SettingsError::malformed("API_KEYS", MAKE_API_KEY));
-        }
-        let base_url = settings.required(
-            "BASE_URL",
-            "where browsers reach the public listener, as in https://auth.example.com",
-        )?;
-        let base_url = base_url.trim_end_matches('/').to_owned();
-        if parse_origin(&base_url).is_none() {
-            return Err(SettingsError::malformed(
-                "BASE_URL",
-                "an http or https URL without a path",
-            ));
-        }
-        let allowed_return_urls = settings.list("ALLOWED_RETURN_URLS");
-        if allowed_return_urls
-            .iter()
-            .any(|entry| parse_origin(entry).is_none())
-        {
-            return Err(SettingsError::malformed(
-                "ALLOWED_RETURN_URLS",
-                "comma-separated origins: scheme, host and port, as in https://app.example.com",
-            ));
-        }
-        let bootstrap_admin_key = settings.optional("BOOTSTRAP_ADMIN_KEY");
-        if bootstrap_admin_key
-            .as_deref()
-            .is_some_and(|key| !is_key(key, 32, 256))
-        {
-            return Err(SettingsError::malformed(
-                "BOOTSTRAP_ADMIN_KEY",
-                "32 to 256 visible ASCII characters; make one with `openssl rand -hex 32`",
-            ));
-        }
-        Ok(Self {
-            database_url: database_url(settings)?,
-            base_url,
-            listen: settings
-                .optional("LISTEN")
-                .unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
-            public_listen: settings
-                .optional("PUBLIC_LISTEN")
-                .unwrap_or_else(|| "0.0.0.0:8081".to_owned()),
-            service_keys: keys.iter().map(|key| KeyHash::of(key)).collect(),
-            state_key: state_key(settings)?,
-            bootstrap_admin_key: bootstrap_admin_key.map(SecretString::from),
-            allowed_return_urls,
-            allowed_cidrs: settings.parsed_list(
-                "ALLOWED_CIDRS",
-                "comma-separated networks, as in 10.0.0.0/8,fd00::/8",
-            )?,
-            tls: TlsIdentity::from_settings(settings)?,
-            allow_private_networks: settings.flag("ALLOW_PRIVATE_NETWORKS")?,
-            development: false,
-            migrate: false,
-            internal_listener: None,
-            public_listener: None,
-            ambient: Ambient::system(),
-            settings: settings.clone(),
-        })
-    }
-
-    fn is_sqlite(&self) -> bool {
-        !self.database_url.starts_with("postgres")
-    }
-}
-
-fn is_key(text: &str, min: usize, max: usize) -> bool {
-    (min..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// DATABASE_URL, or the SQLite file in DATA_DIR.
-///
-/// # Errors
-/// Neither is set, or the folder can't be made.
-pub fn database_url(settings: &Settings) -> Result<String, SettingsError> {
-    if let Some(url) = settings.optional("DATABASE_URL") {
-        return Ok(url);
-    }
-    let advice = "the folder of the SQLite database; or set DATABASE_URL to postgres://…";
-    let dir = PathBuf::from(settings.required("DATA_DIR", advice)?);
-    std::fs::create_dir_all(&dir).map_err(|_| {
-        SettingsError::malformed("DATA_DIR", "a folder that can be made and written to")
-    })?;
-    Ok(dir.join("dromos.db").display().to_string())
-}
-
-fn state_key(settings: &Settings) -> Result<SecretBox<[u8; 32]>, SettingsError> {
-    let text = SecretString::from(settings.required("STATE_KEY", MAKE_KEY)?);
-    let bytes = STANDARD.decode(text.expose_secret()).unwrap_or_default();
-    let key: [u8; 32] = bytes
-        .try_into()
-        .map_err(|_| SettingsError::malformed("STATE_KEY", MAKE_KEY))?;
-    Ok(SecretBox::new(Box::new(key)))
-}
-
-/// Why a broker can't start: one line, with what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The database.
-    #[error("DATABASE_URL: {0}")]
-    Database(String),
-    /// An address.
-    #[error("{0} can't be bound: {1}")]
-    Bind(&'static str, std::io::Error),
-    /// The contract that this program was built with.
-    #[error("the built-in contract can't be served: {0}")]
-    Contract(String),
-}
-
-impl StartError {
-    /// Whether the configuration is at fault: exit code 78.
-    #[must_use]
-    pub fn is_config(&self) -> bool {
-        matches!(self, Self::Settings(_))
-    }
-}
-
-impl From<BadSetting> for StartError {
-    fn from(bad: BadSetting) -> Self {
-        Self::Settings(SettingsError::malformed(bad.name, bad.advice))
-    }
-}
-
-impl From<ReflectionError> for StartError {
-    fn from(error: ReflectionError) -> Self {
-        Self::Contract(error.to_string())
-    }
-}
 
 /// Applies pending migrations; answers how many there were.
 ///
