@@ -48,6 +48,8 @@ pub enum Command {
     /// It needs no network and no database server, and leaves nothing behind.
     #[command(verbatim_doc_comment)]
     Demo,
+    /// Run a provider to try things with: OAuth, OpenID Connect and an API.
+    Simulator(SimulatorArguments),
     /// List, look at and revoke connections.
     #[command(subcommand)]
     Connections(ConnectionsCommand),
@@ -100,6 +102,31 @@ pub struct UpArguments {
     /// Log each request too (RUST_LOG says it in more detail).
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// `dromos simulator`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+It insists on PKCE, rotates refresh tokens and revokes them all when one comes
+twice. `dromos up` reaches it at its default port; nothing of it is kept.
+
+Examples:
+  dromos simulator
+  dromos simulator --auto-approve --port 9400")]
+pub struct SimulatorArguments {
+    /// The port on 127.0.0.1.
+    #[arg(long, value_name = "PORT", default_value_t = 8092)]
+    pub port: u16,
+    /// Where it may send browsers back to; may be given several times.
+    #[arg(
+        long,
+        value_name = "URI",
+        default_value = "http://127.0.0.1:8081/auth/callback"
+    )]
+    pub redirect_uri: Vec<String>,
+    /// Consent for the user, without showing a page.
+    #[arg(long)]
+    pub auto_approve: bool,
 }
 
 /// What every command takes that speaks to a gateway.

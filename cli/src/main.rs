@@ -10,6 +10,7 @@ mod demo;
 mod failure;
 mod json;
 mod output;
+mod simulator;
 mod style;
 mod up;
 mod when;
@@ -45,6 +46,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         match arguments.command {
             Command::Up(arguments) => Box::pin(up::run(&arguments)).await,
             Command::Demo => Box::pin(demo::run()).await,
+            Command::Simulator(arguments) => simulator::run(&arguments).await,
             Command::Connections(command) => commands::connections::run(command).await,
             Command::Token(arguments) => commands::token::run(&arguments).await,
             Command::Providers(command) => commands::providers::run(command).await,

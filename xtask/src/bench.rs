@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the benchmarks, by name.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 
@@ -12,20 +14,53 @@ use crate::{
     workspace::Workspace,
 };
 
-/// One benchmark: a cargo command that prints its own figures. It finds a
-/// PostgreSQL in TEST_POSTGRES_URL.
+/// One benchmark: it prints its own figures and finds a PostgreSQL in
+/// TEST_POSTGRES_URL.
 struct Bench {
     name: &'static str,
     about: &'static str,
-    cargo: &'static [&'static str],
+    runs: Runs,
+}
+
+enum Runs {
+    /// A cargo command that builds and runs it.
+    Cargo(&'static [&'static str]),
+    /// The subcommand of this name of `dromos-bench`, beside the programs that
+    /// it starts; all built for release.
+    Program,
 }
 
 /// All benchmarks, in the order in which they run.
-const BENCHES: &[Bench] = &[Bench {
-    name: "transcode",
-    about: "REST to gRPC and back, in process",
-    cargo: &["bench", "--locked", "--package", "transcode"],
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "transcode",
+        about: "REST to gRPC and back, in process",
+        runs: Runs::Cargo(&["bench", "--locked", "--package", "transcode"]),
+    },
+    Bench {
+        name: "token",
+        about: "GetToken through gateway and broker beside a bare service of two hops",
+        runs: Runs::Program,
+    },
+    Bench {
+        name: "footprint",
+        about: "how soon `dromos up` is ready, and its memory a minute later",
+        runs: Runs::Program,
+    },
+];
+
+/// Builds what `Runs::Program` runs. One command, so that features are chosen
+/// for all of it at once and nothing is compiled twice.
+const BUILD: &[&str] = &[
+    "build",
+    "--locked",
+    "--release",
+    "--quiet",
+    "--package=dromos-broker",
+    "--package=dromos-gateway",
+    "--package=dromos-cli",
+    "--package=dromos-bench",
+];
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -35,6 +70,10 @@ pub struct Options {
     /// Lists the benchmarks and runs none.
     #[arg(long)]
     list: bool,
+    /// Arguments for the benchmark itself, for instance
+    /// `token -- --rounds 3 --seconds 2`.
+    #[arg(last = true)]
+    arguments: Vec<String>,
 }
 
 /// Runs the benchmarks; whether all succeeded.
@@ -54,6 +93,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
             "no benchmark is called {name}: see `cargo xtask bench --list`"
         );
     }
+    ensure!(
+        options.arguments.is_empty() || options.names.len() == 1,
+        "arguments are for one benchmark: name it"
+    );
     setup::run(
         workspace,
         &[
@@ -64,13 +107,22 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
             Need::Grpcurl,
         ],
     )?;
-    let postgres = Postgres::start(workspace)?;
-    let mut all_succeeded = true;
     let is_chosen =
         |bench: &&Bench| options.names.is_empty() || options.names.iter().any(|n| n == bench.name);
-    for bench in BENCHES.iter().filter(is_chosen) {
+    let chosen: Vec<&Bench> = BENCHES.iter().filter(is_chosen).collect();
+    if chosen
+        .iter()
+        .any(|bench| matches!(bench.runs, Runs::Program))
+    {
+        console::step("building for release");
+        process::run(&mut workspace.cargo(BUILD))?;
+    }
+    let postgres = Postgres::start(workspace)?;
+    let mut all_succeeded = true;
+    for bench in chosen {
         console::step(&format!("benchmark {}: {}", bench.name, bench.about));
-        let mut command = workspace.cargo(bench.cargo);
+        let mut command = command(workspace, bench);
+        command.args(&options.arguments);
         suites::offer(workspace, &postgres, &mut command)?;
         let status = process::status(&mut command)?;
         if !status.success() {
@@ -79,4 +131,16 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         }
     }
     Ok(all_succeeded)
+}
+
+fn command(workspace: &Workspace, bench: &Bench) -> Command {
+    match bench.runs {
+        Runs::Cargo(arguments) => workspace.cargo(arguments),
+        Runs::Program => {
+            // Cargo's folder for release lies beside the one that we run from.
+            let mut command = workspace.command(workspace.built("../release/dromos-bench"));
+            command.arg(bench.name);
+            command
+        }
+    }
 }

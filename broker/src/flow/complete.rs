@@ -220,7 +220,7 @@ async fn finish(
         TokenAnswer::Unknown => ("unknown", Err(Failure::new("provider_unavailable"))),
     };
     metrics::counter!("oauth_token_exchanges_total", "status" => status).increment(1);
-    let tokens = tokens?;
+    let mut tokens = tokens?;
     let subject = verify(
         core,
         provider,
@@ -236,6 +236,10 @@ async fn finish(
     }
     if connection.subject.is_some() && subject.is_none() {
         return Err(Failure::new("subject_missing"));
+    }
+    if subject.is_none() {
+        // Nobody asked for it, or there is no issuer to verify it against.
+        tokens.id_token = None;
     }
     store(
         core,
@@ -311,7 +315,7 @@ async fn verify(
         id_token,
         &provider.definition.oauth2,
         metadata,
-        &nonce,
+        Some(&nonce),
         &core.discovery,
         &core.ambient,
     )

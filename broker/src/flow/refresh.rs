@@ -32,7 +32,10 @@ use crate::{
         provider::Provider,
         sealed::Place,
     },
-    grant::{endpoints, refresh_token::RefreshToken, token_answer::TokenAnswer, token_endpoint},
+    egress::discovery::Metadata,
+    grant::{
+        endpoints, id_token, refresh_token::RefreshToken, token_answer::TokenAnswer, token_endpoint,
+    },
     store::{Attempt, Claim, Committed, LEASE_SECONDS, Refreshed, Release},
 };
 
@@ -279,7 +282,7 @@ async fn attempt(core: &Core, request: &Request) -> Result<Outcome> {
         request,
         connection: &connection,
         provider: &provider,
-        credential: &credential,
+        metadata: endpoints.metadata.clone(),
         attempt,
     };
     let timeout = EXCHANGE_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
@@ -366,7 +369,7 @@ struct Exchange<'a> {
     request: &'a Request,
     connection: &'a Connection,
     provider: &'a Provider,
-    credential: &'a Credential,
+    metadata: Option<Arc<Metadata>>,
     attempt: Attempt,
 }
 
@@ -391,7 +394,12 @@ impl Exchange<'_> {
         token_origin: &str,
     ) -> Result<Outcome> {
         match answer {
-            TokenAnswer::Tokens(tokens) => self.commit(&tokens, refresh_token, token_origin).await,
+            TokenAnswer::Tokens(mut tokens) => {
+                if !self.is_id_token_good(&tokens).await {
+                    tokens.id_token = None;
+                }
+                self.commit(&tokens, refresh_token, token_origin).await
+            }
             TokenAnswer::Refused { error } => {
                 let reason = if uncertain {
                     "refresh_outcome_unknown"
@@ -441,6 +449,31 @@ impl Exchange<'_> {
                 .await
             }
         }
+    }
+
+    /// Whether a refreshed id_token may be handed on: signed by the issuer, and
+    /// about the same subject as before (OpenID Connect Core §12.2). One that is
+    /// not is left out; the tokens beside it are good all the same.
+    async fn is_id_token_good(&self, tokens: &TokenSet) -> bool {
+        let Some(id_token) = &tokens.id_token else {
+            return true;
+        };
+        let Some(metadata) = &self.metadata else {
+            return false;
+        };
+        let client = &self.provider.definition.oauth2;
+        let Core {
+            discovery, ambient, ..
+        } = self.core;
+        let verified = id_token::verify(id_token, client, metadata, None, discovery, ambient).await;
+        let good = verified.is_ok_and(|subject| Some(subject) == self.connection.subject);
+        if !good {
+            tracing::warn!(
+                provider = self.provider.name,
+                "a refreshed id_token does not verify; it is left out"
+            );
+        }
+        good
     }
 
     async fn commit(
@@ -529,7 +562,6 @@ impl Exchange<'_> {
         let event = self
             .event(Action::CredentialRefreshed)
             .failed(kind.reason().to_ascii_lowercase());
-        debug_assert_eq!(self.credential.generation, self.attempt.generation);
         self.core
             .store
             .release_refresh(self.attempt, release, event)

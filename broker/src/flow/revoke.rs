@@ -58,17 +58,10 @@ async fn revoke_here(
         let credential = core.store.credential(workspace_id, id).await?;
         let upstream = match &credential {
             None => None,
-            Some(credential) => {
-                let token = match refresh::open_refresh_token(core, credential).await? {
-                    // The refresh token ends the whole grant (RFC 7009 §2.1).
-                    Some(token) => Some(token),
-                    None => open_access_token(core, credential).await?,
-                };
-                match token {
-                    Some(token) => Some(upstream::prepare(core, &connection, token).await?),
-                    None => None,
-                }
-            }
+            Some(credential) => match token_to_revoke(core, credential).await? {
+                Some(token) => Some(upstream::prepare(core, &connection, token).await?),
+                None => None,
+            },
         };
         let revocation = Revocation {
             workspace_id,
@@ -93,6 +86,26 @@ async fn revoke_here(
         ErrorKind::StoreUnavailable,
         "the connection keeps changing; try again",
     ))
+}
+
+/// The token that the provider is told of: none where what is stored does not
+/// open, which must not keep a connection from being revoked here.
+async fn token_to_revoke(
+    core: &Core,
+    credential: &crate::domain::credential::Credential,
+) -> Result<Option<secrecy::SecretString>> {
+    let token = match refresh::open_refresh_token(core, credential).await {
+        Ok(None) => open_access_token(core, credential).await,
+        // The refresh token ends the whole grant (RFC 7009 §2.1).
+        token => token,
+    };
+    match token {
+        Err(error) if error.kind == ErrorKind::Internal => {
+            tracing::error!(connection_id = %credential.connection_id, cause = ?error.cause, "a credential does not open; the provider is not told of its revocation");
+            Ok(None)
+        }
+        token => token,
+    }
 }
 
 async fn open_access_token(

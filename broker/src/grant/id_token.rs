@@ -6,7 +6,7 @@ use std::{str::FromStr, sync::Arc};
 
 use openidconnect::ClaimsVerificationError;
 use openidconnect::{
-    ClientId, IssuerUrl, Nonce, SignatureVerificationError,
+    ClientId, IssuerUrl, Nonce, NonceVerifier, SignatureVerificationError,
     core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -39,7 +39,8 @@ pub enum IdTokenError {
     Invalid(&'static str),
 }
 
-/// Verifies an id_token and answers its subject (`sub`). A key that is not in
+/// Verifies an id_token and answers its subject (`sub`). A refreshed one has no
+/// nonce to be held against. A key that is not in
 /// the key set makes us fetch the set once more.
 ///
 /// # Errors
@@ -48,7 +49,7 @@ pub async fn verify(
     id_token: &SecretString,
     client: &OAuth2Client,
     metadata: &Metadata,
-    nonce: &SecretString,
+    nonce: Option<&SecretString>,
     discovery: &Discovery,
     ambient: &Ambient,
 ) -> Result<String, IdTokenError> {
@@ -62,7 +63,7 @@ async fn verify_with_keys(
     id_token: &SecretString,
     client: &OAuth2Client,
     metadata: &Metadata,
-    nonce: &SecretString,
+    nonce: Option<&SecretString>,
     discovery: &Discovery,
     ambient: &Ambient,
 ) -> Result<String, IdTokenError> {
@@ -72,18 +73,18 @@ async fn verify_with_keys(
         .jwks_uri
         .as_ref()
         .ok_or(IdTokenError::Invalid("the issuer announces no keys"))?;
-    let nonce = Nonce::new(nonce.expose_secret().to_owned());
+    let nonce = nonce.map(|nonce| Nonce::new(nonce.expose_secret().to_owned()));
     let keys = discovery
         .keys(jwks_uri, None)
         .await
         .map_err(IdTokenError::Keys)?;
-    match verify_once(&token, client, &keys, &nonce, ambient) {
+    match verify_once(&token, client, &keys, nonce.as_ref(), ambient) {
         Err(Failure::UnknownKey) => {
             let newer = discovery
                 .keys(jwks_uri, Some(&keys))
                 .await
                 .map_err(IdTokenError::Keys)?;
-            verify_once(&token, client, &newer, &nonce, ambient)
+            verify_once(&token, client, &newer, nonce.as_ref(), ambient)
         }
         outcome => outcome,
     }
@@ -102,7 +103,7 @@ fn verify_once(
     token: &CoreIdToken,
     client: &OAuth2Client,
     keys: &Arc<Vec<u8>>,
-    nonce: &Nonce,
+    nonce: Option<&Nonce>,
     ambient: &Ambient,
 ) -> Result<String, Failure> {
     let keys: CoreJsonWebKeySet =
@@ -118,7 +119,12 @@ fn verify_once(
     .set_allowed_algs(ALGORITHMS)
     .set_time_fn(move || now);
     let claims = token
-        .claims(&verifier, nonce)
+        .claims(&verifier, |given: Option<&Nonce>| match nonce {
+            Some(nonce) => nonce.verify(given),
+            // A refreshed id_token answers no authentication request
+            // (OpenID Connect Core §12.2).
+            None => Ok(()),
+        })
         .map_err(|error| match error {
             ClaimsVerificationError::SignatureVerification(
                 SignatureVerificationError::NoMatchingKey

@@ -32,7 +32,7 @@ pub(super) fn to_proto(provider: &Provider, base_url: &str) -> ProtoProvider {
             userinfo_endpoint: client.userinfo_endpoint,
             device_authorization_endpoint: client.device_authorization_endpoint,
             client_id: client.client_id,
-            client_secret: String::new(),
+            client_secret: None,
             token_endpoint_auth_method: word(&client.token_endpoint_auth_method),
             grant_type: word(&client.grant_type),
             scopes: client.scopes,
@@ -148,11 +148,15 @@ fn client(message: OAuth2, checks: &mut Checks) -> (OAuth2Client, Option<SecretS
             &device_authorization_endpoint,
         ),
         ("oauth2.client_id", &client_id),
-        ("oauth2.client_secret", &client_secret),
         ("oauth2.scope_separator", &scope_separator),
     ] {
         checks.text(field, text);
     }
+    let client_secret = client_secret.filter(|secret| !secret.is_empty());
+    checks.text(
+        "oauth2.client_secret",
+        client_secret.as_deref().unwrap_or_default(),
+    );
     checks.list("oauth2.scopes", &scopes);
     let mut params = |field: &str, given: BTreeMap<String, String>| {
         checks.map(field, &given);
@@ -206,10 +210,7 @@ fn client(message: OAuth2, checks: &mut Checks) -> (OAuth2Client, Option<SecretS
         default_expires_in,
         refresh_margin: refresh_margin.unwrap_or(OAuth2Client::DEFAULT_REFRESH_MARGIN),
     };
-    (
-        client,
-        (!client_secret.is_empty()).then(|| client_secret.into()),
-    )
+    (client, client_secret.map(SecretString::from))
 }
 
 /// A closed set's member, by the word that serde knows it by.

@@ -27,14 +27,16 @@ macro_rules! write_tx {
     };
 }
 
-macro_rules! insert_many {
-    ($tx:expr, $table:expr, $rows:expr) => {
-        diesel::insert_into($table)
-            .values(&$rows)
-            .execute($tx)
+// One statement commits by itself.
+macro_rules! append_audit {
+    ($connection:expr, $events:expr) => {
+        super::super::append_audit::AppendAudit::new($events)
+            .execute(&mut $connection)
             .await?
     };
 }
+
+mod append_audit;
 
 pub(super) type Db = diesel::pg::Pg;
 pub(super) type Conn = diesel_async::AsyncPgConnection;

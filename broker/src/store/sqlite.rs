@@ -30,12 +30,16 @@ macro_rules! write_tx {
     };
 }
 
-macro_rules! insert_many {
-    ($tx:expr, $table:expr, $rows:expr) => {
-        for row in $rows {
-            diesel::insert_into($table).values(row).execute($tx).await?;
-        }
-    };
+macro_rules! append_audit {
+    ($connection:expr, $events:expr) => {{
+        let events = $events;
+        write_tx!($connection, async |tx: &mut Conn| -> Result<()> {
+            for event in events {
+                insert(tx, event).await?;
+            }
+            Ok(())
+        })?
+    }};
 }
 
 pub(super) type Db = diesel::sqlite::Sqlite;

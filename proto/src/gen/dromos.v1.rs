@@ -1995,8 +1995,8 @@ pub struct OAuth2 {
     pub device_authorization_endpoint: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
     pub client_id: ::prost::alloc::string::String,
-    #[prost(string, tag = "8")]
-    pub client_secret: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "8")]
+    pub client_secret: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, tag = "9")]
     pub token_endpoint_auth_method: ::prost::alloc::string::String,
     #[prost(string, tag = "10")]

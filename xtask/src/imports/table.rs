@@ -194,6 +194,7 @@ pub const CRATES: &[CrateRule] = &[
                 &["dromos_broker", "dromos_gateway", "dromos_simulator"],
                 FENCED,
             ),
+            module("simulator", All, &["dromos_simulator"], NOTHING),
             module(
                 "demo",
                 All,

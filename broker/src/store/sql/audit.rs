@@ -8,7 +8,7 @@ use super::super::{Conn, types::DbId};
 use super::{SqlStore, rows::AuditRow, schema::audit_events};
 use crate::domain::{
     audit::{AuditEvent, AuditFilter},
-    error::{Error, Result},
+    error::Result,
     id::WorkspaceId,
     page::PageRequest,
 };
@@ -27,11 +27,8 @@ pub(super) async fn insert(tx: &mut Conn, event: AuditEvent) -> Result<()> {
 impl AuditStore for SqlStore {
     async fn append_audit(&self, events: Vec<AuditEvent>) -> Result<()> {
         let mut connection = self.connection_from_pool().await?;
-        let rows: Vec<AuditRow> = events.into_iter().map(AuditRow::from).collect();
-        write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
-            insert_many!(tx, audit_events::table, rows);
-            Ok::<_, Error>(())
-        })
+        append_audit!(*connection, events);
+        Ok(())
     }
 
     async fn audit_events(

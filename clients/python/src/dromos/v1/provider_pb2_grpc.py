@@ -74,7 +74,7 @@ class ProviderServiceServicer:
     """
 
     def ListProviders(self, request, context):
-        """Lists the workspace's providers by name.
+        """Lists the workspace's providers, oldest first.
 
         Needs the scope providers:read.
         """
