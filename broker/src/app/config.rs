@@ -1,6 +1,6 @@
 //! A broker's configuration, and how it is read from settings.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dromos_serve::{Cidr, Settings, SettingsError, TlsIdentity};
@@ -31,6 +31,8 @@ pub struct Config {
     pub development: bool,
     /// Whether migrations are applied at start; SQLite's always are.
     pub migrate: bool,
+    /// How long a start waits for its database.
+    pub database_wait: Duration,
     /// A socket that was bound before, instead of LISTEN.
     pub internal_listener: Option<std::net::TcpListener>,
     /// A socket that was bound before, instead of PUBLIC_LISTEN.
@@ -108,6 +110,7 @@ impl Config {
             allow_private_networks: settings.flag("ALLOW_PRIVATE_NETWORKS")?,
             development: false,
             migrate: false,
+            database_wait: super::DATABASE_WAIT,
             internal_listener: None,
             public_listener: None,
             ambient: Ambient::system(),

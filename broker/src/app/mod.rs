@@ -39,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// The database can't be reached or migrated.
 pub async fn migrate(database_url: &str) -> Result<usize, StartError> {
-    let store = connect(database_url).await?;
+    let store = connect(database_url, DATABASE_WAIT).await?;
     store
         .migrate()
         .await
@@ -59,13 +59,13 @@ fn reason(error: &crate::domain::error::Error) -> String {
     )
 }
 
-async fn connect(url: &str) -> Result<Arc<dyn Store>, StartError> {
-    let give_up = tokio::time::Instant::now() + DATABASE_WAIT;
+async fn connect(url: &str, wait: Duration) -> Result<Arc<dyn Store>, StartError> {
+    let give_up = tokio::time::Instant::now() + wait;
     loop {
         match store::open(url).await {
             Ok(store) => return Ok(store),
             Err(error) if tokio::time::Instant::now() >= give_up => {
-                let waited = DATABASE_WAIT.as_secs();
+                let waited = wait.as_secs();
                 return Err(StartError::Database(format!(
                     "{}, and {waited} s of waiting did not help",
                     reason(&error)
@@ -94,7 +94,7 @@ impl Broker {
     pub async fn bind(mut config: Config) -> Result<Self, StartError> {
         // Somebody else in the process may have installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = connect(&config.database_url).await?;
+        let store = connect(&config.database_url, config.database_wait).await?;
         let database = |error| StartError::Database(reason(&error));
         if config.migrate || config.is_sqlite() {
             store.migrate().await.map_err(database)?;

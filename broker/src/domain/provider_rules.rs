@@ -145,6 +145,16 @@ pub fn violations(
             wrong(&format!("{field}.{name}"), "is set by Dromos itself");
         }
     }
+    // What stands in the endpoint's own query would reach the provider as well.
+    let query = client.authorization_endpoint.split_once('?');
+    for (name, _) in url::form_urlencoded::parse(query.map_or("", |query| query.1).as_bytes()) {
+        if RESERVED_AUTHORIZATION_PARAMS.contains(&name.to_ascii_lowercase().as_str()) {
+            wrong(
+                "oauth2.authorization_endpoint",
+                "its query holds a parameter that Dromos itself sets",
+            );
+        }
+    }
     if client.scopes.iter().any(|scope| !is_scope_token(scope)) {
         wrong(
             "oauth2.scopes",

@@ -30,7 +30,7 @@ macro_rules! write_tx {
 // One statement commits by itself.
 macro_rules! append_audit {
     ($connection:expr, $events:expr) => {
-        super::super::append_audit::AppendAudit::new($events)
+        $crate::store::pg::append_audit::AppendAudit::new($events)
             .execute(&mut $connection)
             .await?
     };

@@ -7,14 +7,29 @@
 )]
 
 mod access;
+mod at_rest;
+mod callback;
 mod consent;
+mod database;
+mod egress;
 mod flow;
+mod grpc;
+mod logs;
+mod mix_up;
+mod network;
 mod oidc_provider;
 mod outages;
 mod providers;
 mod refresh;
+mod refresh_outcomes;
+mod refresh_races;
+mod request_ids;
+mod shelf;
+mod startup;
 mod store;
+mod store_leases;
 mod tokens;
 mod tools;
 mod transports;
+mod workspaces;
 mod world;

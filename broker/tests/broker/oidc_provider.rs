@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use self::process::OidcProvider;
-use crate::world::{Db, RETURN_URL, TestClock, World, query, reason};
+use crate::world::{Db, RETURN_URL, TestClock, World, on_both, query, reason};
 
 const SECRET: &str = "made-up secret of the tests: 50%+tax";
 const AT_ONCE: usize = 8;
@@ -105,7 +105,10 @@ async fn whole_life(world: &World, provider: &OidcProvider, client: &str) {
 
     let path = format!("/v1/connections/{id}:revoke");
     let (status, revoked) = world.post(&path, json!({})).await;
-    assert_eq!((status, &revoked["status"]), (StatusCode::OK, &"REVOKED".into()));
+    assert_eq!(
+        (status, &revoked["status"]),
+        (StatusCode::OK, &"REVOKED".into())
+    );
     let (status, error) = world.token(id).await;
     assert_eq!(
         (status, reason(&error)),
@@ -129,7 +132,10 @@ async fn refresh_often(
     for _ in 0..3 {
         let (status, next) = world.refresh(id, json!({})).await;
         assert_eq!(status, StatusCode::OK, "{next}");
-        assert_eq!(next["generation"], held["generation"].as_u64().expect("one") + 1);
+        assert_eq!(
+            next["generation"],
+            held["generation"].as_u64().expect("one") + 1
+        );
         assert_ne!(access_token(&next), access_token(&held));
         held = next;
     }
@@ -158,60 +164,45 @@ async fn refresh_often(
     last
 }
 
-async fn a_certified_provider_is_served_from_consent_to_revocation(db: Db) {
-    let (world, provider) = start(db).await;
-    for method in ["client_secret_basic", "client_secret_post"] {
-        whole_life(&world, &provider, &name_of(method)).await;
-    }
-    world.stop().await;
-}
-
-async fn a_user_who_refuses_at_a_certified_provider_ends_in_access_denied(db: Db) {
-    let (world, provider) = start(db).await;
-    let client = name_of("client_secret_basic");
-    let begun = world.request_connection_to(&client, "ada").await;
-    let id = begun["connection_id"].as_str().expect("an id");
-    let auth_url = begun["auth_url"].as_str().expect("an auth_url");
-    let end = Browser::new()
-        .walk(auth_url, RETURN_URL, deny)
-        .await
-        .expect("the browser arrives");
-    assert_eq!(query(&end, "status").as_deref(), Some("error"), "{end}");
-    assert_eq!(query(&end, "error").as_deref(), Some("access_denied"));
-    assert_eq!(query(&end, "connection_id").as_deref(), Some(id));
-    let checked = world.check(id).await;
-    assert_eq!(
-        (&checked["status"], &checked["reason"]),
-        (&"FAILED".into(), &"access_denied".into())
-    );
-    let (status, error) = world.call(Method::GET, &format!("/v1/token/{id}"), Value::Null).await;
-    assert_eq!(
-        (status, reason(&error)),
-        (StatusCode::BAD_REQUEST, "CONNECTION_FAILED")
-    );
-    assert_eq!(provider.count("grant.success", &client), 0);
-    world.stop().await;
-}
-
-macro_rules! on_both {
-    ($($name:ident),*) => {$(
-        mod $name {
-            use crate::world::Db;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(Db::Sqlite).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(Db::Postgres).await;
-            }
-        }
-    )*};
-}
-
 on_both!(
     a_certified_provider_is_served_from_consent_to_revocation,
-    a_user_who_refuses_at_a_certified_provider_ends_in_access_denied
+    |db: Db| async move {
+        let (world, provider) = start(db).await;
+        for method in ["client_secret_basic", "client_secret_post"] {
+            whole_life(&world, &provider, &name_of(method)).await;
+        }
+        world.stop().await;
+    }
+);
+
+on_both!(
+    a_user_who_refuses_at_a_certified_provider_ends_in_access_denied,
+    |db: Db| async move {
+        let (world, provider) = start(db).await;
+        let client = name_of("client_secret_basic");
+        let begun = world.request_connection_to(&client, "ada").await;
+        let id = begun["connection_id"].as_str().expect("an id");
+        let auth_url = begun["auth_url"].as_str().expect("an auth_url");
+        let end = Browser::new()
+            .walk(auth_url, RETURN_URL, deny)
+            .await
+            .expect("the browser arrives");
+        assert_eq!(query(&end, "status").as_deref(), Some("error"), "{end}");
+        assert_eq!(query(&end, "error").as_deref(), Some("access_denied"));
+        assert_eq!(query(&end, "connection_id").as_deref(), Some(id));
+        let checked = world.check(id).await;
+        assert_eq!(
+            (&checked["status"], &checked["reason"]),
+            (&"FAILED".into(), &"access_denied".into())
+        );
+        let (status, error) = world
+            .call(Method::GET, &format!("/v1/token/{id}"), Value::Null)
+            .await;
+        assert_eq!(
+            (status, reason(&error)),
+            (StatusCode::BAD_REQUEST, "CONNECTION_FAILED")
+        );
+        assert_eq!(provider.count("grant.success", &client), 0);
+        world.stop().await;
+    }
 );

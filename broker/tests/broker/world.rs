@@ -19,7 +19,7 @@ use dromos_simulator::{
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Made up; the world's bootstrap key.
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests-0123456789abcdef";
@@ -27,6 +27,10 @@ pub const ADMIN_KEY: &str = "admin-key-of-the-tests-0123456789abcdef";
 pub const SERVICE_KEY: &str = "service-key-of-the-tests-0123456789";
 /// Where consents end. Nothing listens there.
 pub const RETURN_URL: &str = "http://127.0.0.1:9/done";
+
+/// A connection to an SQLite file, beside the broker's own.
+pub type SqliteConnection =
+    diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>;
 
 /// Which database a world has.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +45,6 @@ macro_rules! both {
     ($(#[$meta:meta])* $name:ident, $body:expr) => {
         $(#[$meta])*
         mod $name {
-            #[allow(unused_imports, reason = "a body may need none of them")]
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,6 +64,29 @@ macro_rules! both {
     };
 }
 pub(crate) use both;
+
+/// The same for a body that makes its own world: it gets the database's kind.
+macro_rules! on_both {
+    ($(#[$meta:meta])* $name:ident, $body:expr) => {
+        $(#[$meta])*
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let body = $body;
+                body($crate::world::Db::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let body = $body;
+                body($crate::world::Db::Postgres).await;
+            }
+        }
+    };
+}
+pub(crate) use on_both;
 
 /// A clock that stands still until it is moved; or the machine's, which a test
 /// needs beside a counterpart that has no other.
@@ -103,6 +129,7 @@ pub struct World {
     pub core: Arc<Core>,
     pub http: reqwest::Client,
     pub data_dir: tempfile::TempDir,
+    settings: Vec<(String, String)>,
     stop: Vec<oneshot::Sender<()>>,
     running: Vec<JoinHandle<()>>,
 }
@@ -155,6 +182,7 @@ impl World {
         ];
         all.retain(|entry| settings.iter().all(|own| own.0 != entry.0));
         all.extend(settings.iter().filter(|own| !own.1.is_empty()));
+        let settings = owned(&all);
         let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
         config.development = true;
         config.migrate = true;
@@ -180,6 +208,7 @@ impl World {
             core,
             http: http_client(),
             data_dir,
+            settings,
             stop: vec![],
             running: vec![],
         };
@@ -203,6 +232,90 @@ impl World {
         self.stop.clear();
         for running in self.running.drain(..) {
             running.await.expect("it ends well");
+        }
+    }
+
+    /// Stops gateway and broker alone, once what is in flight has ended.
+    pub async fn halt(&mut self) {
+        self.stop.clear();
+        for running in self.running.drain(..) {
+            running.await.expect("it ends well");
+        }
+    }
+
+    /// Starts gateway and broker again after [`World::halt`], on the same
+    /// database and the same public address, with some settings changed.
+    pub async fn resume(&mut self, settings: &[(&str, &str)]) {
+        let address = self.public_url.trim_start_matches("http://").to_owned();
+        let listener = std::net::TcpListener::bind(address).expect("the address is free again");
+        let Joined {
+            gateway_url,
+            broker_url,
+            core,
+            stop,
+            running,
+            ..
+        } = self.start_another(settings, Some(listener)).await;
+        self.gateway_url = gateway_url;
+        self.broker_url = broker_url;
+        self.core = core;
+        self.stop = stop;
+        self.running = running;
+    }
+
+    /// The settings that its broker was started with.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        self.settings.clone()
+    }
+
+    /// Another broker, with its gateway, on the database of this one.
+    pub async fn join(&self) -> Joined {
+        self.start_another(&[], None).await
+    }
+
+    async fn start_another(
+        &self,
+        settings: &[(&str, &str)],
+        public: Option<std::net::TcpListener>,
+    ) -> Joined {
+        let mut all: Vec<(&str, &str)> = self
+            .settings
+            .iter()
+            .map(|entry| (entry.0.as_str(), entry.1.as_str()))
+            .collect();
+        all.push(("PUBLIC_LISTEN", "127.0.0.1:0"));
+        all.retain(|entry| settings.iter().all(|own| own.0 != entry.0));
+        all.extend(settings.iter().filter(|own| !own.1.is_empty()));
+        let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
+        config.development = true;
+        config.public_listener = public;
+        config.ambient = Ambient {
+            clock: Arc::new(self.clock.clone()),
+            ..Ambient::system()
+        };
+        let broker = Broker::bind(config).await.expect("the broker starts");
+        let core = broker.core().clone();
+        let broker_url = format!("http://{}", broker.internal_addr());
+        let gateway = dromos_gateway::Config::new("127.0.0.1:0", broker_url.clone(), SERVICE_KEY);
+        let gateway = Gateway::bind(gateway).await.expect("the gateway starts");
+        let gateway_url = format!("http://{}", gateway.local_addr());
+        let (stop_gateway, gateway_stopped) = oneshot::channel::<()>();
+        let (stop_broker, broker_stopped) = oneshot::channel::<()>();
+        let running = vec![
+            tokio::spawn(gateway.run(async move {
+                let _ = gateway_stopped.await;
+            })),
+            tokio::spawn(broker.run(async move {
+                let _ = broker_stopped.await;
+            })),
+        ];
+        Joined {
+            gateway_url,
+            broker_url,
+            core,
+            http: self.http.clone(),
+            stop: vec![stop_gateway, stop_broker],
+            running,
         }
     }
 
@@ -246,20 +359,7 @@ impl World {
         path: &str,
         body: Value,
     ) -> (StatusCode, Value) {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.gateway_url))
-            .bearer_auth(key);
-        if !body.is_null() {
-            request = request.json(&body);
-        }
-        let response = request.send().await.expect("the gateway answers");
-        let status = response.status();
-        let text = response.text().await.expect("a body");
-        (
-            status,
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        )
+        rest(&self.http, &self.gateway_url, key, method, path, body).await
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
@@ -342,9 +442,146 @@ impl World {
         created["secret"].as_str().expect("a secret").to_owned()
     }
 
+    /// Runs statements on the database, behind the broker's back.
+    pub async fn sql(&self, statements: &str) {
+        use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+        if self.database_url.starts_with("postgres") {
+            let connection = AsyncPgConnection::establish(&self.database_url).await;
+            let mut connection = connection.expect("PostgreSQL answers");
+            connection.batch_execute(statements).await
+        } else {
+            let mut connection = SqliteConnection::establish(&self.database_url)
+                .await
+                .expect("the file opens");
+            let patient = format!("pragma busy_timeout = 5000; {statements}");
+            connection.batch_execute(&patient).await
+        }
+        .expect("the statements run");
+    }
+
+    /// SQLite: nobody can write for as long as the answer is kept.
+    pub async fn lock_database(&self) -> SqliteConnection {
+        use diesel_async::{AsyncConnection, SimpleAsyncConnection};
+        let mut connection = SqliteConnection::establish(&self.database_url)
+            .await
+            .expect("the file opens");
+        connection
+            .batch_execute("pragma busy_timeout = 5000; begin immediate")
+            .await
+            .expect("the lock");
+        connection
+    }
+
+    /// PostgreSQL: the database is gone, and everybody's connections with it.
+    pub async fn drop_database(&self) {
+        use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+        let server = std::env::var("TEST_POSTGRES_URL").expect("create_database needed it");
+        let url = url::Url::parse(&self.database_url).expect("a URL");
+        let name = url.path().trim_start_matches('/');
+        let mut connection = AsyncPgConnection::establish(&server)
+            .await
+            .expect("PostgreSQL answers");
+        connection
+            .batch_execute(&format!("drop database if exists {name} with (force)"))
+            .await
+            .expect("it is dropped");
+    }
+
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         self.simulator.change(change);
     }
+}
+
+/// Another broker and its gateway on a world's database.
+pub struct Joined {
+    pub gateway_url: String,
+    pub broker_url: String,
+    pub core: Arc<Core>,
+    http: reqwest::Client,
+    stop: Vec<oneshot::Sender<()>>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Joined {
+    /// A REST call to its gateway with the admin key.
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        rest(&self.http, &self.gateway_url, ADMIN_KEY, method, path, body).await
+    }
+
+    pub async fn token(&self, id: &str) -> (StatusCode, Value) {
+        self.call(Method::GET, &format!("/v1/token/{id}"), Value::Null)
+            .await
+    }
+
+    pub async fn refresh(&self, id: &str, body: Value) -> (StatusCode, Value) {
+        self.call(Method::POST, &format!("/v1/refresh/{id}"), body)
+            .await
+    }
+
+    /// Stops gateway and broker, and waits until they have.
+    pub async fn stop(mut self) {
+        self.stop.clear();
+        for running in self.running.drain(..) {
+            running.await.expect("it ends well");
+        }
+    }
+}
+
+async fn rest(
+    http: &reqwest::Client,
+    base_url: &str,
+    key: &str,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> (StatusCode, Value) {
+    let mut request = http
+        .request(method, format!("{base_url}{path}"))
+        .bearer_auth(key);
+    if !body.is_null() {
+        request = request.json(&body);
+    }
+    let response = request.send().await.expect("the gateway answers");
+    let status = response.status();
+    let text = response.text().await.expect("a body");
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings
+        .iter()
+        .map(|entry| (entry.0.to_owned(), entry.1.to_owned()))
+        .collect()
+}
+
+/// Until `done`, which is asked again and again for at most 30 seconds: for
+/// what another task does in its own time.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+    let asking = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// A detail of a REST error, by the last part of its type's name.
+pub fn detail<'a>(error: &'a Value, kind: &str) -> Option<&'a Value> {
+    let kind = format!("type.googleapis.com/google.rpc.{kind}");
+    error["details"]
+        .as_array()?
+        .iter()
+        .find(|detail| detail["@type"] == kind.as_str())
+}
+
+/// When a REST error's RetryInfo wants the call again.
+pub fn retry_delay(error: &Value) -> Option<&str> {
+    detail(error, "RetryInfo")?["retry_delay"].as_str()
 }
 
 /// The ErrorInfo's reason of a REST error.

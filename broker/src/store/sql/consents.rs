@@ -29,7 +29,13 @@ impl ConsentStore for SqlStore {
             if changed == 0 {
                 return Ok(false);
             }
-            spend_consents(tx, row.workspace_id, row.connection_id, row.created_at).await?;
+            // Gone, not only spent: an older one whose code is being exchanged
+            // right now finds out by that. Ids and times can't tell which one
+            // is older, because another broker's clock may have made them.
+            let others = consents::table
+                .filter(consents::workspace_id.eq(row.workspace_id))
+                .filter(consents::connection_id.eq(row.connection_id));
+            diesel::delete(others).execute(tx).await?;
             diesel::insert_into(consents::table)
                 .values(&row)
                 .execute(tx)
@@ -131,14 +137,14 @@ impl ConsentStore for SqlStore {
                     .first(tx)
                     .await
                     .optional()?;
-            let newer: i64 = consents::table
+            let known: i64 = consents::table
                 .filter(consents::workspace_id.eq(key.0))
                 .filter(consents::connection_id.eq(key.1))
-                .filter(consents::consent_id.gt(DbId(consent_id.0)))
+                .filter(consents::consent_id.eq(DbId(consent_id.0)))
                 .count()
                 .get_result(tx)
                 .await?;
-            if status.is_none_or(|status| status == Status::Revoked.as_str()) || newer > 0 {
+            if status.is_none_or(|status| status == Status::Revoked.as_str()) || known == 0 {
                 return Ok(Completion::Superseded);
             }
             let stored: Option<(i64, i64)> = for_update!(

@@ -14,7 +14,7 @@ use crate::domain::{
 /// Consents.
 #[async_trait]
 pub trait ConsentStore: Send + Sync {
-    /// Adds one to an existing connection and spends its others; false where
+    /// Adds one to an existing connection and deletes its others; false where
     /// the connection is revoked or gone.
     async fn insert_consent(&self, consent: &Consent, audit: AuditEvent) -> Result<bool>;
     /// The consent of this page.
@@ -33,7 +33,7 @@ pub trait ConsentStore: Send + Sync {
     ) -> Result<()>;
     /// A consent succeeded: its credential replaces the one of `generation`
     /// (0: none yet), and the connection becomes ACTIVE. The consent was spent
-    /// before; `superseded` says that a newer one was begun since, or that the
+    /// before; `Superseded` says that a newer one was begun since, or that the
     /// connection was revoked.
     async fn complete_consent(
         &self,

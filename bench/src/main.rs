@@ -1,0 +1,38 @@
+//! `dromos-bench`: measures Dromos as it was built beside this program.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use dromos_bench::{footprint, token};
+
+/// Measures Dromos. It starts the programs that lie beside it.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// GetToken through gateway and broker beside a bare service of two hops.
+    Token(token::Options),
+    /// How soon `dromos up` is ready, and its memory a minute later.
+    Footprint(footprint::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Somebody else in the process may have installed it before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match Arguments::parse().benchmark {
+        Benchmark::Token(options) => token::run(&options).await,
+        Benchmark::Footprint(options) => footprint::run(&options).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
