@@ -11,6 +11,7 @@ use uuid::Uuid;
 pub struct Database {
     /// Its address.
     pub url: String,
+    name: String,
     connection: AsyncPgConnection,
 }
 
@@ -71,8 +72,24 @@ impl Database {
         let connection = AsyncPgConnection::establish(url.as_str()).await?;
         Ok(Self {
             url: url.into(),
+            name,
             connection,
         })
+    }
+
+    /// Removes it, whoever still uses it.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn remove(self) -> Result<()> {
+        let server = std::env::var("TEST_POSTGRES_URL")?;
+        drop(self.connection);
+        let mut connection = AsyncPgConnection::establish(&server).await?;
+        let name = &self.name;
+        connection
+            .batch_execute(&format!("drop database {name} with (force)"))
+            .await?;
+        Ok(())
     }
 
     /// Where the server listens, as host and port.

@@ -60,7 +60,10 @@ pub async fn prove(
 
     let (found, found_together) = (reads(&alone, calls), reads(&together, calls));
     let [(select, count)] = &found[..] else {
-        bail!("GetToken makes {} kinds of SELECTs: {found:#?}", found.len());
+        bail!(
+            "GetToken makes {} kinds of SELECTs: {found:#?}",
+            found.len()
+        );
     };
     ensure!(
         *count == calls && found_together == found,

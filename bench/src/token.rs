@@ -71,8 +71,14 @@ struct Subject<'a> {
 /// # Errors
 /// Something does not work as it should. Being slow is no error.
 pub async fn run(options: &Options) -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("dromos-bench-").tempdir()?;
     let mut database = Database::create().await?;
+    let outcome = run_on(&mut database, options).await;
+    let removed = database.remove().await;
+    outcome.and(removed)
+}
+
+async fn run_on(database: &mut Database, options: &Options) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("dromos-bench-").tempdir()?;
     let dromos = Dromos::start(&database.url, folder.path()).await?;
     let connection_id = dromos.connect().await?;
     let message = GetTokenRequest {
@@ -88,7 +94,7 @@ pub async fn run(options: &Options) -> Result<()> {
         call(&floor.url, floor::METHOD, &floor_message).await? == payload,
         "the floor does not answer what Dromos answers"
     );
-    let proof = proof::prove(&mut database, folder.path(), &connection_id, COUNTED).await?;
+    let proof = proof::prove(database, folder.path(), &connection_id, COUNTED).await?;
 
     let body = framed(&message, &folder.path().join("token.bin"))?;
     let floor_body = framed(&floor_message, &folder.path().join("floor.bin"))?;
@@ -151,7 +157,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let mut calls = 0;
     for round in 0..=options.rounds {
         for subject in &mut subjects {
-            let rate = measure(subject, &dromos, &mut database, &connection_id).await?;
+            let rate = measure(subject, &dromos, database, &connection_id).await?;
             calls += subject.requests;
             if round == 0 {
                 // That was the warm-up.

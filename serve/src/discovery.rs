@@ -20,7 +20,8 @@ struct EncodedFiles {
 pub struct ReflectionError(String);
 
 /// Adds server reflection, v1 and v1alpha, that knows `services` (full names)
-/// of `descriptor_set`, what their files import, and health; nothing else.
+/// of `descriptor_set`, what their files import, the details that errors carry,
+/// and health; nothing else.
 ///
 /// # Errors
 ///
@@ -49,7 +50,12 @@ pub fn add_reflection(
     Ok(())
 }
 
-/// The files that define `services` and all that they import.
+/// Where the messages are defined that errors carry as details: with it, a
+/// client that knows nothing can still show them.
+const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
+
+/// The files that define `services`, those of [`ERROR_DETAILS`] where there are
+/// any, and all that they import.
 fn files_of(descriptor_set: &[u8], services: &[&str]) -> Result<Vec<u8>, ReflectionError> {
     let decoded = |error: prost::DecodeError| ReflectionError(error.to_string());
     let encoded = EncodedFiles::decode(descriptor_set).map_err(decoded)?;
@@ -58,7 +64,7 @@ fn files_of(descriptor_set: &[u8], services: &[&str]) -> Result<Vec<u8>, Reflect
         let file = FileDescriptorProto::decode(bytes.as_slice()).map_err(decoded)?;
         files.insert(file.name().to_owned(), (file, bytes));
     }
-    let mut wanted: Vec<String> = Vec::new();
+    let mut wanted = vec![ERROR_DETAILS.to_owned()];
     for service in services {
         let defines = |file: &FileDescriptorProto| {
             let mut names = file

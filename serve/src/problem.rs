@@ -1,7 +1,7 @@
 //! Errors over plain HTTP that no RPC answered: `google.rpc.Status` as JSON.
 
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use tonic::Code;
 
 use crate::status::DOMAIN;
@@ -72,12 +72,17 @@ pub(crate) fn unsupported_media_type() -> Response {
 
 pub(crate) fn method_not_allowed() -> Response {
     let message = "a gRPC method takes POST";
-    problem(
+    let mut response = problem(
         StatusCode::METHOD_NOT_ALLOWED,
         Code::Unimplemented,
         "METHOD_NOT_ALLOWED",
         message,
-    )
+    );
+    // RFC 9110 §15.5.6: such an answer says what is allowed.
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 pub(crate) fn http2_required() -> Response {

@@ -17,7 +17,9 @@ pub struct ReturnUrlPolicy {
 pub fn parse_origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    (is_http(&url) && bare).then(|| url.origin().ascii_serialization())
+    // A wildcard would be taken literally, and match nothing.
+    let written_out = url.host_str().is_some_and(|host| !host.contains('*'));
+    (is_http(&url) && bare && written_out).then(|| url.origin().ascii_serialization())
 }
 
 /// The `return_url`, if it is allowed: its origin must equal one of the

@@ -348,7 +348,7 @@ async fn store(
     request_id: &str,
 ) -> std::result::Result<(), Failure> {
     let scopes =
-        super::refresh::granted_scopes(tokens, provider).unwrap_or_else(|| consent.scopes.clone());
+        super::sealing::granted_scopes(tokens, provider).unwrap_or_else(|| consent.scopes.clone());
     // Another credential may be stored in between; then this one is sealed anew.
     for _ in 0..5 {
         let held = core
@@ -356,7 +356,7 @@ async fn store(
             .credential(connection.workspace_id, connection.id)
             .await?;
         let generation = held.map_or(0, |held| held.generation);
-        let credential = super::refresh::seal(
+        let credential = super::sealing::seal(
             core,
             connection.workspace_id,
             connection.id,

@@ -1,6 +1,6 @@
 //! GetToken and RefreshConnection: a fresh credential, and how to use it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
@@ -9,6 +9,7 @@ use super::{
     Core,
     connections::{not_found, usable},
     refresh::{self, Outcome},
+    sealing,
 };
 use crate::domain::{
     Timestamp,
@@ -87,6 +88,9 @@ pub async fn force_refresh(
     audited(core, caller, id, answer).await
 }
 
+/// How long a caller whose credential is still valid waits for a fresher one.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 type Found = std::result::Result<(TokenView, UsableCredential), Box<Unusable>>;
 
 /// Why there is no credential to answer, and of which connection, for the audit.
@@ -105,7 +109,17 @@ async fn fresh(core: &Arc<Core>, caller: &Caller, id: ConnectionId, view: TokenV
     if !credential.is_due_at(now) {
         return Ok((view, credential));
     }
-    let outcome = refresh::refresh(core, request(caller, id, credential.generation, false)).await;
+    let refreshing = refresh::refresh(core, request(caller, id, credential.generation, false));
+    let outcome = if credential.is_valid_at(now) {
+        // A valid credential is not kept back by a provider that hangs; the
+        // refresh goes on behind.
+        match tokio::time::timeout(PATIENCE, refreshing).await {
+            Ok(outcome) => outcome,
+            Err(_) => return Ok((view, credential)),
+        }
+    } else {
+        refreshing.await
+    };
     if matches!(outcome, Outcome::Refreshed) {
         return again(core, caller, id).await;
     }
@@ -224,7 +238,7 @@ async fn audited(
             return Err(error);
         }
     };
-    let place = refresh::usage_place(caller.workspace_id(), id, credential.generation);
+    let place = sealing::usage_place(caller.workspace_id(), id, credential.generation);
     let opened = core.vault.open(&place, &credential.usage).await?;
     let credentials =
         Secrets(serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?);

@@ -24,6 +24,7 @@ pub mod open_consent;
 pub mod providers;
 pub mod refresh;
 pub mod revoke;
+mod sealing;
 pub mod upkeep;
 pub mod upstream;
 pub mod workspaces;

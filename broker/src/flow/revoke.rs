@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
-use super::{Core, connections::find, refresh, upstream};
+use super::{Core, connections::find, sealing, upstream};
 use crate::{
     domain::{
         access::Caller,
@@ -94,7 +94,7 @@ async fn token_to_revoke(
     core: &Core,
     credential: &crate::domain::credential::Credential,
 ) -> Result<Option<secrecy::SecretString>> {
-    let token = match refresh::open_refresh_token(core, credential).await {
+    let token = match sealing::open_refresh_token(core, credential).await {
         Ok(None) => open_access_token(core, credential).await,
         // The refresh token ends the whole grant (RFC 7009 §2.1).
         token => token,
@@ -112,7 +112,7 @@ async fn open_access_token(
     core: &Core,
     credential: &crate::domain::credential::Credential,
 ) -> Result<Option<secrecy::SecretString>> {
-    let place = refresh::usage_place(
+    let place = sealing::usage_place(
         credential.workspace_id,
         credential.connection_id,
         credential.generation,

@@ -150,18 +150,20 @@ async fn at_provider(
 }
 
 /// A refresh brought new tokens for a connection that was revoked meanwhile.
-pub(super) async fn tell_at_once(
+///
+/// # Errors
+/// STORE_UNAVAILABLE: then the tokens are neither kept nor revoked yet.
+pub(super) async fn keep_and_tell(
     core: &Core,
-    provider: &Provider,
     connection: &Connection,
     tokens: &TokenSet,
-) {
+) -> Result<()> {
     let token = tokens
         .refresh_token
         .as_ref()
         .unwrap_or(&tokens.access_token);
-    let outcome = at_provider(core, provider, connection, token).await;
-    if !matches!(outcome, Ok(None | Some(RevocationOutcome::Revoked))) {
-        tracing::warn!(connection_id = %connection.id, "tokens of a revoked connection were not revoked upstream");
-    }
+    let revocation = prepare(core, connection, token.clone()).await?;
+    core.store.insert_upstream_revocation(&revocation).await?;
+    tell(core, &revocation).await;
+    Ok(())
 }

@@ -93,6 +93,32 @@ pub(super) async fn open(url: &str) -> Result<sql::SqlStore> {
     // A broken connection is seen when it is used or returned; asking before
     // every use would cost a round trip.
     config.recycling_method = RecyclingMethod::Fast;
-    let manager = AsyncDieselConnectionManager::<Conn>::new_with_config(url, config);
+    let manager = AsyncDieselConnectionManager::<Conn>::new_with_config(bounded(url), config);
     sql::SqlStore::open(manager, POOL_SIZE).await
+}
+
+/// The URL, with bounds on how long a database that went silent keeps us: its
+/// packets may vanish without a word. What the URL says itself stands.
+fn bounded(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else {
+        return url.to_owned();
+    };
+    const BOUNDS: [(&str, &str); 4] = [
+        ("connect_timeout", "5"),
+        ("tcp_user_timeout", "10"),
+        ("keepalives_idle", "10"),
+        ("options", "-c statement_timeout=10s"),
+    ];
+    for (name, value) in BOUNDS {
+        if url.query_pairs().all(|pair| pair.0 != name) {
+            // Not `append_pair`: this form of URL knows no + for a space.
+            let value = value.replace(' ', "%20").replace('=', "%3D");
+            let query = match url.query() {
+                Some(query) if !query.is_empty() => format!("{query}&{name}={value}"),
+                _ => format!("{name}={value}"),
+            };
+            url.set_query(Some(&query));
+        }
+    }
+    url.into()
 }

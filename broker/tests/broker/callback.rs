@@ -69,3 +69,21 @@ pub fn assert_refused(page: &Page) {
     assert_eq!(page.header("set-cookie"), None);
     assert!(page.text().contains("This link"), "{}", page.text());
 }
+
+/// The consent's cookie as the browser would send it to the callback.
+pub async fn cookie_of(world: &World, begun: &Value) -> String {
+    let auth_url = begun["auth_url"].as_str().expect("an auth_url");
+    let page = world.http.get(auth_url).send().await.expect("a page");
+    let cookie = page.headers()["set-cookie"].to_str().expect("text");
+    cookie.split(';').next().expect("a pair").to_owned()
+}
+
+/// A connection's current token: its generation and the token itself.
+pub async fn held(world: &World, id: &str) -> (Value, Value) {
+    let (status, token) = world.token(id).await;
+    assert_eq!(status, StatusCode::OK, "{token}");
+    (
+        token["generation"].clone(),
+        token["credentials"]["access_token"].clone(),
+    )
+}

@@ -7,23 +7,30 @@
 )]
 
 mod access;
+mod api_keys;
 mod at_rest;
 mod callback;
 mod consent;
+mod consent_cookie;
+mod consent_ends;
 mod database;
 mod egress;
 mod flow;
 mod grpc;
+mod isolation;
 mod logs;
 mod mix_up;
 mod network;
 mod oidc_provider;
 mod outages;
+mod provider_definitions;
 mod providers;
+mod reconnect;
 mod refresh;
 mod refresh_outcomes;
 mod refresh_races;
 mod request_ids;
+mod restart;
 mod shelf;
 mod startup;
 mod store;

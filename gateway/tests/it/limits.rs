@@ -4,7 +4,8 @@ use tonic::Code;
 use crate::support::{FakeBroker, KEY, Running, Via, healthy, http1};
 
 #[tokio::test]
-async fn hardening_17_an_oversized_request_is_refused_on_every_transport_and_never_reaches_the_broker() {
+async fn hardening_17_an_oversized_request_is_refused_on_every_transport_and_never_reaches_the_broker()
+ {
     let broker = FakeBroker::start(healthy).await;
     let gateway = Running::before(&broker).await;
     let bearer = format!("Bearer {KEY}");

@@ -13,7 +13,8 @@ fn path(text: &str) -> Option<String> {
     let name = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
-    text.split('.').all(name).then(|| snake(text))
+    // AIP-134: an asterisk stands for all fields.
+    (text == "*" || text.split('.').all(name)).then(|| snake(text))
 }
 
 /// Writes paths in lowerCamelCase; one whose spelling would not survive the
@@ -68,7 +69,8 @@ mod tests {
             ["display_name", "oauth2.client_id"]
         );
         assert_eq!(parse("").unwrap(), Vec::<String>::new());
-        for bad in ["a,", "a..b", "a b", ".", "a,,b"] {
+        assert_eq!(parse("*").unwrap(), ["*"]);
+        for bad in ["a,", "a..b", "a b", ".", "a,,b", "a.*", "**"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

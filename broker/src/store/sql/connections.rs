@@ -205,6 +205,14 @@ impl ConnectionStore for SqlStore {
         })
     }
 
+    async fn insert_upstream_revocation(&self, revocation: &UpstreamRevocation) -> Result<()> {
+        diesel::insert_into(upstream_revocations::table)
+            .values(UpstreamRevocationRow::from(revocation.clone()))
+            .execute(&mut self.connection_from_pool().await?)
+            .await?;
+        Ok(())
+    }
+
     async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>> {
         let rows: Vec<UpstreamRevocationRow> = upstream_revocations::table
             .order(upstream_revocations::created_at)

@@ -42,6 +42,8 @@ pub trait ConnectionStore: Send + Sync {
     /// sealed token until the provider has been told.
     async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent)
     -> Result<Revoked>;
+    /// Keeps a token until the provider has been told.
+    async fn insert_upstream_revocation(&self, revocation: &UpstreamRevocation) -> Result<()>;
     /// What the provider has yet to be told.
     async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>>;
     /// The provider has been told, or can't be.
