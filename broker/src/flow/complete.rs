@@ -6,11 +6,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Core, open_consent::open_secrets};
+use super::{Core, open_consent::open_secrets, upstream::keep_and_tell};
 use crate::{
     domain::{
         audit::{Action, Actor, AuditEvent},
-        connection::Connection,
+        connection::{Connection, Status},
         consent::Consent,
         credential::TokenSet,
         error::{Error, ErrorKind, Result},
@@ -389,7 +389,20 @@ async fn store(
         );
         match core.store.complete_consent(completed, event).await? {
             Completion::Done => return Ok(()),
-            Completion::Superseded => return Err(Failure::new("superseded")),
+            Completion::Superseded => {
+                // Of a connection that was revoked meanwhile nothing may live
+                // on at the provider.
+                let held = core
+                    .store
+                    .connection(connection.workspace_id, connection.id);
+                if held
+                    .await?
+                    .is_some_and(|held| held.status == Status::Revoked)
+                {
+                    keep_and_tell(core, connection, tokens).await?;
+                }
+                return Err(Failure::new("superseded"));
+            }
             Completion::Conflict => {}
         }
     }

@@ -123,6 +123,8 @@ both!(
         let (page, ()) = tokio::join!(exchanging, meanwhile);
         assert_eq!(outcome(&page).as_deref(), Some("superseded"));
         assert_eq!(world.check(id).await["status"], "REVOKED");
+        // What the exchange yielded lives on nowhere.
+        assert_eq!(world.simulator.counts().revoked, 1);
         let (status, error) = world.token(id).await;
         assert_eq!(
             (status, reason(&error)),
