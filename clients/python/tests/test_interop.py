@@ -64,7 +64,7 @@ def names(providers):
 
 def test_a_created_provider_is_listed_and_keeps_its_secret(providers, provider):
     assert provider.id
-    assert provider.oauth2.client_secret == ""
+    assert not provider.oauth2.HasField("client_secret")
     assert PROVIDER in names(providers)
 
 
