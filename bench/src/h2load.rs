@@ -53,7 +53,12 @@ pub async fn run(target: Target<'_>, requests: u64) -> Result<Run> {
         .await
         .context("h2load is missing: run `cargo xtask setup`")?;
     let printed = String::from_utf8_lossy(&output.stdout);
-    let (run, good) = parse(&printed).with_context(|| format!("h2load printed:\n{printed}"))?;
+    let (run, good) = parse(&printed).with_context(|| {
+        format!(
+            "h2load ended with {} and printed:\n{printed}",
+            output.status
+        )
+    })?;
     ensure!(
         output.status.success() && good == requests,
         "{good} of {requests} answers of {} are good; h2load printed:\n{printed}",
