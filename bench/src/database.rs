@@ -40,14 +40,14 @@ const FILL: &str = "
              metadata, subject, consent_expires_at, expires_at, refreshable, created_at, updated_at)
         select workspace_id, gen_random_uuid(), 'user-' || n, provider_id, provider_name, status, reason, scopes, connection_config,
              metadata, subject, consent_expires_at, expires_at, refreshable, created_at, updated_at
-        from connections, generate_series(1, 20000) n
+        from (select * from connections limit 1) one, generate_series(1, 20000) n
         returning workspace_id, connection_id)
     insert into credentials
         (workspace_id, connection_id, usage, refresh, generation, issued_at, expires_at, refresh_at, token_origin,
          lease_epoch, committed_epoch, attempts)
     select filler.workspace_id, filler.connection_id, usage, refresh, generation, issued_at, expires_at, null, token_origin,
          lease_epoch, committed_epoch, attempts
-    from credentials, filler;
+    from (select * from credentials limit 1) one, filler;
     analyze;";
 
 impl Database {
@@ -113,39 +113,41 @@ impl Database {
         Ok(url.into())
     }
 
-    /// Adds many rows like those of the one connection, and one whose usage
-    /// secret is `floor`'s: its connection's id.
+    /// Adds many rows like those of the one connection, and some whose usage
+    /// secret is `floor`'s: their connections' ids.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn fill(&mut self, floor: &[u8]) -> Result<Uuid> {
+    pub async fn fill(&mut self, floor: &[u8], count: usize) -> Result<Vec<Uuid>> {
         #[derive(QueryableByName)]
         struct Row {
             #[diesel(sql_type = sql_types::Uuid)]
             id: Uuid,
         }
         self.connection.batch_execute(FILL).await?;
-        let row: Row = diesel::sql_query(
-            "update credentials set usage = $1 where (workspace_id, connection_id) = \
-             (select workspace_id, connection_id from connections where user_id = 'user-10000') \
+        let rows: Vec<Row> = diesel::sql_query(
+            "update credentials set usage = $1 where (workspace_id, connection_id) in \
+             (select workspace_id, connection_id from connections \
+              order by substr(user_id, 6)::int desc limit $2) \
              returning connection_id as id",
         )
         .bind::<sql_types::Binary, _>(floor)
-        .get_result(&mut self.connection)
+        .bind::<sql_types::BigInt, _>(count as i64)
+        .load(&mut self.connection)
         .await?;
-        Ok(row.id)
+        Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// How many audit rows say that this connection's credential was read.
+    /// How many audit rows say that a credential of these connections was read.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn reads(&mut self, connection_id: &str) -> Result<u64> {
+    pub async fn reads(&mut self, connection_ids: &[String]) -> Result<u64> {
         let count: Count = diesel::sql_query(
-            "select count(*) from audit_events \
-             where action = 'credential.read' and error is null and connection_id = $1::uuid",
+            "select count(*) from audit_events where action = 'credential.read' \
+             and error is null and connection_id::text = any($1)",
         )
-        .bind::<sql_types::Text, _>(connection_id)
+        .bind::<sql_types::Array<sql_types::Text>, _>(connection_ids)
         .get_result(&mut self.connection)
         .await?;
         Ok(count.count as u64)

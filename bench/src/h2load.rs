@@ -3,21 +3,23 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use tokio::process::Command;
 
-/// Connections, and calls in flight on each: 32 in all.
-const CONNECTIONS: u64 = 4;
+/// Targets of one run, each with a connection of its own, and calls in flight
+/// on each: 32 in all.
+pub const TARGETS: usize = 4;
 const IN_FLIGHT_EACH: u64 = 8;
 
-/// Where the load goes.
-#[derive(Debug, Clone, Copy)]
+/// Where a part of the load goes.
+#[derive(Debug, Clone)]
 pub struct Target<'a> {
     /// An http URL; HTTP/2 is spoken to it at once.
-    pub url: &'a str,
+    pub url: String,
     /// The request's headers, as `name: value`.
     pub headers: &'a [String],
     /// The request's body, which makes it a POST.
-    pub body: Option<&'a Path>,
+    pub body: Option<Box<Path>>,
 }
 
 /// What one run came to.
@@ -29,25 +31,37 @@ pub struct Run {
     pub data: u64,
 }
 
-/// Sends `requests` calls, 32 in flight.
+/// Sends `requests` calls to each target, 32 in flight in all.
 ///
 /// # Errors
 /// h2load can't be run, or a single answer is not a 2xx.
-pub async fn run(target: Target<'_>, requests: u64) -> Result<Run> {
+pub async fn run(targets: &[Target<'_>; TARGETS], requests: u64) -> Result<Run> {
+    let runs = try_join_all(targets.iter().map(|target| one(target, requests))).await?;
+    let slowest = runs
+        .iter()
+        .map(|run| requests as f64 / run.rate)
+        .fold(0.0, f64::max);
+    Ok(Run {
+        rate: (requests * TARGETS as u64) as f64 / slowest,
+        data: runs.iter().map(|run| run.data).sum(),
+    })
+}
+
+async fn one(target: &Target<'_>, requests: u64) -> Result<Run> {
     let mut command = Command::new("h2load");
     command
-        .arg(format!("--clients={CONNECTIONS}"))
+        .arg("--clients=1")
         .arg(format!("--max-concurrent-streams={IN_FLIGHT_EACH}"))
         .arg(format!("--requests={requests}"))
         .arg("--threads=1");
     for header in target.headers {
         command.args(["--header", header]);
     }
-    if let Some(body) = target.body {
-        command.arg("--data").arg(body);
+    if let Some(body) = &target.body {
+        command.arg("--data").arg(&**body);
     }
     let output = command
-        .arg(target.url)
+        .arg(&target.url)
         .kill_on_drop(true)
         .output()
         .await

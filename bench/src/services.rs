@@ -216,12 +216,12 @@ impl Dromos {
         Ok(text)
     }
 
-    /// Connects a user to a simulated provider by the whole handshake: the
-    /// connection's id, once it is ACTIVE.
+    /// Connects users to a simulated provider by the whole handshake: their
+    /// connections' ids, once they are ACTIVE.
     ///
     /// # Errors
     /// A step fails.
-    pub async fn connect(&self) -> Result<String> {
+    pub async fn connect(&self, count: usize) -> Result<Vec<String>> {
         // No token comes near its end while the benchmark runs.
         let simulator = Simulator::start(Behaviour {
             expires_in: ExpiresIn {
@@ -246,25 +246,28 @@ impl Dromos {
             .call(Method::POST, "/v1/providers", Some(provider))
             .await?;
         simulator.allow_redirect_uri(text(&provider, "redirect_uri")?);
-        let wanted =
-            json!({ "user_id": "user-0", "provider_name": "simulated", "return_url": RETURN_URL });
-        let begun = self
-            .call(Method::POST, "/v1/request-connection", Some(wanted))
-            .await?;
-        Browser::new()
-            .walk(text(&begun, "auth_url")?, RETURN_URL, browser::approve)
-            .await
-            .map_err(|error| anyhow!("the consent: {error}"))?;
-        let id = text(&begun, "connection_id")?;
-        let checked = self
-            .call(Method::GET, &format!("/v1/check-connection/{id}"), None)
-            .await?;
-        ensure!(
-            checked["status"] == "ACTIVE",
-            "the connection is not ACTIVE"
-        );
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let wanted = json!({ "user_id": "user-0", "provider_name": "simulated", "return_url": RETURN_URL });
+            let begun = self
+                .call(Method::POST, "/v1/request-connection", Some(wanted))
+                .await?;
+            Browser::new()
+                .walk(text(&begun, "auth_url")?, RETURN_URL, browser::approve)
+                .await
+                .map_err(|error| anyhow!("the consent: {error}"))?;
+            let id = text(&begun, "connection_id")?.to_owned();
+            let checked = self
+                .call(Method::GET, &format!("/v1/check-connection/{id}"), None)
+                .await?;
+            ensure!(
+                checked["status"] == "ACTIVE",
+                "the connection is not ACTIVE"
+            );
+            ids.push(id);
+        }
         simulator.shutdown().await;
-        Ok(id.to_owned())
+        Ok(ids)
     }
 
     /// How many GetTokens the gateway has answered with OK over `transport`.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use dromos_proto::v1::{CredentialPayload, GetTokenRequest};
 use prost::Message;
@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 use crate::{
     database::Database,
     floor,
-    h2load::{self, Target},
+    h2load::{self, TARGETS, Target},
     proof::{self, Proof},
     services::{ADMIN_KEY, Dromos, Floor},
     table::{self, median, range},
@@ -52,13 +52,14 @@ pub fn authorization() -> String {
 /// One of the things that are measured.
 struct Subject<'a> {
     name: &'static str,
-    target: Target<'a>,
-    /// The bytes of one answer.
+    targets: [Target<'a>; TARGETS],
+    /// The bytes of one answer, the same for each target.
     size: usize,
     /// The transport's label, where it is Dromos.
     transport: Option<&'static str>,
     /// The processes that serve it, by name.
     processes: [(&'static str, u32); 2],
+    /// Of one measurement, to all targets.
     requests: u64,
     rates: Vec<f64>,
     /// Microseconds of processor time a call: the two processes and the
@@ -80,24 +81,40 @@ pub async fn run(options: &Options) -> Result<()> {
 async fn run_on(database: &mut Database, options: &Options) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("dromos-bench-").tempdir()?;
     let dromos = Dromos::start(&database.url, folder.path()).await?;
-    let connection_id = dromos.connect().await?;
-    let message = GetTokenRequest {
-        connection_id: connection_id.clone(),
+    let Ok(connection_ids) = <[String; TARGETS]>::try_from(dromos.connect(TARGETS).await?) else {
+        bail!("there are not as many connections as targets");
     };
-    let payload = call(&dromos.url, METHOD, &message).await?;
-    let floor_id = database.fill(&floor::seal(&payload)?).await?;
-    let floor_message = GetTokenRequest {
-        connection_id: floor_id.to_string(),
+    let connection_ids = &connection_ids;
+    let ask = |id: &str| GetTokenRequest {
+        connection_id: id.to_owned(),
     };
+    let payload = call(&dromos.url, METHOD, &ask(&connection_ids[0])).await?;
+    let floor_ids = database.fill(&floor::seal(&payload)?, TARGETS).await?;
     let floor = Floor::start(&database.url).await?;
-    ensure!(
-        call(&floor.url, floor::METHOD, &floor_message).await? == payload,
-        "the floor does not answer what Dromos answers"
-    );
-    let proof = proof::prove(database, folder.path(), &connection_id, COUNTED).await?;
+    for id in &floor_ids {
+        ensure!(
+            call(&floor.url, floor::METHOD, &ask(&id.to_string())).await? == payload,
+            "the floor does not answer what Dromos answers"
+        );
+    }
+    let proof = proof::prove(database, folder.path(), connection_ids, COUNTED).await?;
 
-    let body = framed(&message, &folder.path().join("token.bin"))?;
-    let floor_body = framed(&floor_message, &folder.path().join("floor.bin"))?;
+    let mut bodies = Vec::new();
+    let mut rest_size = None;
+    for (index, (id, floor_id)) in connection_ids.iter().zip(&floor_ids).enumerate() {
+        let file = |name| folder.path().join(format!("{name}-{index}.bin"));
+        bodies.push((
+            framed(&ask(id), &file("token"))?,
+            framed(&ask(&floor_id.to_string()), &file("floor"))?,
+        ));
+        let same =
+            call(&dromos.url, METHOD, &ask(id)).await?.encoded_len() == payload.encoded_len();
+        let size = dromos.get(&format!("/v1/token/{id}")).await?.len();
+        ensure!(
+            same && *rest_size.get_or_insert(size) == size,
+            "the connections' answers have different sizes"
+        );
+    }
     let grpc_headers = [
         "content-type: application/grpc".to_owned(),
         "te: trailers".to_owned(),
@@ -105,18 +122,24 @@ async fn run_on(database: &mut Database, options: &Options) -> Result<()> {
     ];
     let rest_headers = [authorization()];
     let size = payload.encoded_len() + FRAME;
-    let path = format!("/v1/token/{connection_id}");
-    let rest_size = dromos.get(&path).await?.len();
-    let (floor_url, grpc_url, rest_url) = (
-        format!("{}{}", floor.url, floor::METHOD),
-        format!("{}{METHOD}", dromos.url),
-        format!("{}{path}", dromos.url),
-    );
+    let target = |url: String, headers, body| Target { url, headers, body };
+    let floor_targets = std::array::from_fn(|index| {
+        let url = format!("{}{}", floor.url, floor::METHOD);
+        target(url, &grpc_headers[..], Some(bodies[index].1.clone()))
+    });
+    let grpc_targets = std::array::from_fn(|index| {
+        let url = format!("{}{METHOD}", dromos.url);
+        target(url, &grpc_headers[..], Some(bodies[index].0.clone()))
+    });
+    let rest_targets = std::array::from_fn(|index| {
+        let url = format!("{}/v1/token/{}", dromos.url, connection_ids[index]);
+        target(url, &rest_headers[..], None)
+    });
     let [front, back] = floor.processes()?;
     let [gateway, broker] = dromos.processes()?;
-    let subject = |name, url, headers, body, size, transport, processes| Subject {
+    let subject = |name, targets, size, transport, processes| Subject {
         name,
-        target: Target { url, headers, body },
+        targets,
         size,
         transport,
         processes,
@@ -128,28 +151,16 @@ async fn run_on(database: &mut Database, options: &Options) -> Result<()> {
     let mut subjects = [
         subject(
             "floor",
-            &floor_url,
-            &grpc_headers[..],
-            Some(&*floor_body),
+            floor_targets,
             size,
             None,
             [("front", front), ("back", back)],
         ),
-        subject(
-            "gRPC",
-            &grpc_url,
-            &grpc_headers[..],
-            Some(&*body),
-            size,
-            Some("grpc"),
-            ours,
-        ),
+        subject("gRPC", grpc_targets, size, Some("grpc"), ours),
         subject(
             "REST",
-            &rest_url,
-            &rest_headers[..],
-            None,
-            rest_size,
+            rest_targets,
+            rest_size.unwrap_or_default(),
             Some("rest"),
             ours,
         ),
@@ -157,11 +168,12 @@ async fn run_on(database: &mut Database, options: &Options) -> Result<()> {
     let mut calls = 0;
     for round in 0..=options.rounds {
         for subject in &mut subjects {
-            let rate = measure(subject, &dromos, database, &connection_id).await?;
+            let rate = measure(subject, &dromos, database, connection_ids).await?;
             calls += subject.requests;
             if round == 0 {
                 // That was the warm-up.
-                subject.requests = ((rate * f64::from(options.seconds)) as u64).max(1000);
+                let each = (rate * f64::from(options.seconds)) as u64 / TARGETS as u64;
+                subject.requests = each.max(250) * TARGETS as u64;
                 subject.rates.clear();
                 subject.costs = Default::default();
             }
@@ -177,7 +189,7 @@ async fn measure(
     subject: &mut Subject<'_>,
     dromos: &Dromos,
     database: &mut Database,
-    connection_id: &str,
+    connection_ids: &[String],
 ) -> Result<f64> {
     let answered = async || match subject.transport {
         Some(transport) => dromos.answered(transport).await,
@@ -192,17 +204,17 @@ async fn measure(
     let costs = || groups.each_ref().map(|pids| processor_time(pids));
     let before = (
         answered().await?,
-        database.reads(connection_id).await?,
+        database.reads(connection_ids).await?,
         costs(),
     );
-    let run = h2load::run(subject.target, subject.requests).await?;
+    let run = h2load::run(&subject.targets, subject.requests / TARGETS as u64).await?;
     let costs = costs();
     let expected = if subject.transport.is_some() {
         subject.requests
     } else {
         0
     };
-    let audited = database.reads(connection_id).await? - before.1;
+    let audited = database.reads(connection_ids).await? - before.1;
     // The gateway counts a call when its last byte is away: a moment later.
     let deadline = Instant::now() + COUNT_DELAY;
     let mut counted = answered().await? - before.0;
@@ -262,10 +274,13 @@ fn framed(message: &GetTokenRequest, path: &Path) -> Result<Box<Path>> {
 
 fn print(proof: &Proof, subjects: &[Subject<'_>; 3], options: &Options, calls: u64) {
     println!(
-        "What {0} GetTokens do in the store, one by one and {0} more, 32 in flight:",
+        "What {0} GetTokens of {TARGETS} connections do in the store, one by one and {0} more, 32 in flight:",
         proof.calls
     );
-    println!("  SELECT, once a call: {}", proof.select.replace('"', ""));
+    println!(
+        "  SELECT, once a call, and once for all calls that come together: {}",
+        proof.select.replace('"', "")
+    );
     for line in &proof.plan {
         println!("    {line}");
     }

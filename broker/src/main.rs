@@ -28,10 +28,12 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init(telemetry::LogFormat::Json);
+    let telemetry = telemetry::init(telemetry::LogFormat::Json);
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // What was logged before comes first.
+            drop(telemetry);
             eprintln!("{error}");
             if error.is_config() {
                 ExitCode::from(EXIT_CONFIG)

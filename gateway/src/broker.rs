@@ -99,7 +99,10 @@ impl Broker {
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true)
-            .http2_adaptive_window(true);
+            // Room for many answers at once; a window that adapts itself costs
+            // a ping with every few of them.
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20);
         if tls {
             let malformed = |_| {
                 let how = "PEM files of a CA, a certificate and its private key";

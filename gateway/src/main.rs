@@ -18,13 +18,15 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init(telemetry::LogFormat::Json);
+    let telemetry = telemetry::init(telemetry::LogFormat::Json);
     match start(&arguments).await {
         Ok(gateway) => {
             gateway.run(shutdown_signal()).await;
             ExitCode::SUCCESS
         }
         Err(error) => {
+            // What was logged before comes first.
+            drop(telemetry);
             eprintln!("{error}");
             match error {
                 GatewayError::Settings(_) => ExitCode::from(EXIT_CONFIG),

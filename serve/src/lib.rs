@@ -14,6 +14,8 @@ mod discovery;
 mod dispatch;
 mod limit;
 mod listener;
+mod log_json;
+mod log_writer;
 mod meter;
 mod observe;
 mod preface;

@@ -128,7 +128,8 @@ impl Drop for LogLine {
             status = self.status.map(|status| status.as_u16()),
             grpc_code = self.context.code().map(code_name),
             complete = self.complete,
-            duration_ms = self.started.elapsed().as_secs_f64() * 1000.0,
+            // To the microsecond.
+            duration_ms = self.started.elapsed().as_micros() as f64 / 1000.0,
             "request"
         );
     }

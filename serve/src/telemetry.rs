@@ -1,9 +1,15 @@
 //! What an operator sees: logs on standard error, metrics for Prometheus.
 
-use std::{io::IsTerminal, sync::OnceLock, time::Duration};
+use std::{
+    io::{IsTerminal, Stderr, stderr},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{log_json, log_writer::Lines};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,27 +30,22 @@ const BUCKETS: [f64; 13] = [
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Sets logging and metrics up, once per process; later calls do nothing.
-/// `RUST_LOG` chooses what is logged; the default is `info`.
-pub fn init(format: LogFormat) {
+/// `RUST_LOG` chooses what is logged; the default is `info`. Keep what it
+/// returns until the process ends: the last lines are written when it goes.
+pub fn init(format: LogFormat) -> Telemetry {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
+    let lines = Lines::start(stderr());
+    let layer = fmt::layer().with_writer(lines.clone());
     // Fails where a subscriber is set already: then that one stays.
     let installed = match format {
-        LogFormat::Json => registry
-            .with(
-                fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_writer(std::io::stderr),
-            )
-            .try_init(),
+        LogFormat::Json => registry.with(layer.event_format(log_json::Json)).try_init(),
         LogFormat::Compact => registry
             .with(
-                fmt::layer()
+                layer
                     .compact()
                     .with_target(false)
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .with_writer(std::io::stderr),
+                    .with_ansi(stderr().is_terminal()),
             )
             .try_init(),
     };
@@ -52,6 +53,19 @@ pub fn init(format: LogFormat) {
         log_panics();
     }
     install_metrics();
+    Telemetry { lines }
+}
+
+/// What was set up; dropping it writes the last lines.
+#[must_use = "the last log lines are written when it is dropped"]
+pub struct Telemetry {
+    lines: Lines<Stderr>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.lines.flush();
+    }
 }
 
 /// Sets metrics up: what is counted before that is lost.

@@ -234,6 +234,7 @@ async fn core(config: &Config, store: Arc<dyn Store>) -> Result<Core, StartError
         discovery: Discovery::new(egress.clone(), ambient.clone()),
         egress,
         audit: flow::audit::AuditWriter::start(store.clone()),
+        token_reads: flow::token_reads::TokenReads::start(store.clone()),
         authenticator: flow::authenticate::Authenticator::default(),
         refreshes: flow::refresh::Refreshes::default(),
         state_key: StateKey::new(config.state_key.expose_secret()),

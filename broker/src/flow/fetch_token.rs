@@ -61,7 +61,7 @@ pub struct CredentialPayload {
 /// One for every status but ACTIVE; those of a refresh, where no valid
 /// credential is left; STORE_UNAVAILABLE.
 pub async fn get(core: &Arc<Core>, caller: &Caller, id: ConnectionId) -> Result<CredentialPayload> {
-    let view = core.store.token_view(caller.workspace_id(), id).await?;
+    let view = core.token_reads.view(caller.workspace_id(), id).await?;
     let answer = match view {
         Some(view) => fresh(core, caller, id, view).await,
         None => Err(unusable(None, not_found())),
@@ -80,7 +80,7 @@ pub async fn force_refresh(
     id: ConnectionId,
     generation: Option<u32>,
 ) -> Result<CredentialPayload> {
-    let view = core.store.token_view(caller.workspace_id(), id).await?;
+    let view = core.token_reads.view(caller.workspace_id(), id).await?;
     let answer = match view {
         Some(view) => forced(core, caller, id, generation, view).await,
         None => Err(unusable(None, not_found())),
@@ -181,7 +181,7 @@ fn request(caller: &Caller, id: ConnectionId, generation: u32, forced: bool) -> 
 
 /// After a refresh: what is stored now.
 async fn again(core: &Core, caller: &Caller, id: ConnectionId) -> Found {
-    match core.store.token_view(caller.workspace_id(), id).await {
+    match core.token_reads.view(caller.workspace_id(), id).await {
         Ok(Some(view)) => in_use(view, core.ambient.now()),
         Ok(None) => Err(unusable(None, not_found())),
         Err(error) => Err(unusable(None, error)),

@@ -16,6 +16,7 @@ pub mod access;
 pub mod answers;
 pub mod audit;
 pub mod authenticate;
+mod batch;
 pub mod complete;
 pub mod connect;
 pub mod connections;
@@ -25,6 +26,7 @@ pub mod providers;
 pub mod refresh;
 pub mod revoke;
 mod sealing;
+pub mod token_reads;
 pub mod upkeep;
 pub mod upstream;
 pub mod workspaces;
@@ -43,6 +45,8 @@ pub struct Core {
     pub ambient: Ambient,
     /// The audit, in group commits.
     pub audit: audit::AuditWriter,
+    /// What GetToken reads, in group queries.
+    pub token_reads: token_reads::TokenReads,
     /// Callers' keys.
     pub authenticator: authenticate::Authenticator,
     /// Refreshes under way in this process.

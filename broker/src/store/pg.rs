@@ -98,7 +98,10 @@ pub(super) async fn open(url: &str) -> Result<sql::SqlStore> {
 }
 
 /// The URL, with bounds on how long a database that went silent keeps us: its
-/// packets may vanish without a word. What the URL says itself stands.
+/// packets may vanish without a word. And with one plan for each statement:
+/// all find their rows by keys, whatever the values; making a new plan for
+/// each execution would cost more than the execution. What the URL says itself
+/// stands.
 fn bounded(url: &str) -> String {
     let Ok(mut url) = url::Url::parse(url) else {
         return url.to_owned();
@@ -107,7 +110,10 @@ fn bounded(url: &str) -> String {
         ("connect_timeout", "5"),
         ("tcp_user_timeout", "10"),
         ("keepalives_idle", "10"),
-        ("options", "-c statement_timeout=10s"),
+        (
+            "options",
+            "-c statement_timeout=10s -c plan_cache_mode=force_generic_plan",
+        ),
     ];
     for (name, value) in BOUNDS {
         if url.query_pairs().all(|pair| pair.0 != name) {

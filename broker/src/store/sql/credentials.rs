@@ -21,8 +21,9 @@ use crate::domain::{
 use crate::store::{Attempt, Claim, Committed, CredentialStore, Refreshed, Release};
 
 type TokenRow = (
+    DbId,
     (String, String, String, String, Timestamp),
-    Value,
+    Option<Value>,
     Option<Vec<u8>>,
     Option<i64>,
     Option<Timestamp>,
@@ -31,23 +32,25 @@ type TokenRow = (
 
 #[async_trait]
 impl CredentialStore for SqlStore {
-    async fn token_view(
+    async fn token_views(
         &self,
         workspace: WorkspaceId,
-        id: ConnectionId,
-    ) -> Result<Option<TokenView>> {
+        ids: Vec<ConnectionId>,
+    ) -> Result<Vec<(ConnectionId, Result<TokenView>)>> {
         let on_provider = providers::workspace_id
             .eq(connections::workspace_id)
             .and(providers::provider_id.eq(connections::provider_id));
         let on_credential = credentials::workspace_id
             .eq(connections::workspace_id)
             .and(credentials::connection_id.eq(connections::connection_id));
-        let row: Option<TokenRow> = connections::table
+        let ids: Vec<DbId> = ids.into_iter().map(|id| DbId(id.0)).collect();
+        let rows: Vec<TokenRow> = connections::table
             .left_join(providers::table.on(on_provider))
             .left_join(credentials::table.on(on_credential))
             .filter(connections::workspace_id.eq(DbId(workspace.0)))
-            .filter(connections::connection_id.eq(DbId(id.0)))
+            .filter(connections::connection_id.eq_any(ids))
             .select((
+                connections::connection_id,
                 (
                     connections::user_id,
                     connections::provider_name,
@@ -62,55 +65,10 @@ impl CredentialStore for SqlStore {
                 credentials::expires_at.nullable(),
                 credentials::refresh_at.nullable(),
             ))
-            .first::<(
-                (String, String, String, String, Timestamp),
-                Option<Value>,
-                _,
-                _,
-                _,
-                _,
-            )>(&mut self.connection_from_pool().await?)
-            .await
-            .optional()?
-            .map(|(c, strategy, u, g, e, r)| {
-                (
-                    c,
-                    strategy.unwrap_or_else(|| serde_json::json!({ "type": "" })),
-                    u,
-                    g,
-                    e,
-                    r,
-                )
-            });
-        let Some((
-            (user_id, provider_name, stored, reason, consent_expires_at),
-            strategy,
-            usage,
-            generation,
-            expires_at,
-            refresh_at,
-        )) = row
-        else {
-            return Ok(None);
-        };
-        let credential = match (usage, generation) {
-            (Some(usage), Some(generation)) => Some(UsableCredential {
-                usage: Sealed(usage),
-                generation: to_u32(generation)?,
-                expires_at,
-                refresh_at,
-            }),
-            _ => None,
-        };
-        Ok(Some(TokenView {
-            user_id,
-            provider_name,
-            strategy: from_json(strategy, "a strategy")?,
-            status: status(&stored)?,
-            reason,
-            consent_expires_at,
-            credential,
-        }))
+            .load(&mut self.connection_from_pool().await?)
+            .await?;
+        let view = |row: TokenRow| (ConnectionId(row.0.0), token_view(row));
+        Ok(rows.into_iter().map(view).collect())
     }
 
     async fn credential(
@@ -296,4 +254,28 @@ impl CredentialStore for SqlStore {
             audit::insert(tx, event).await
         })
     }
+}
+
+fn token_view(row: TokenRow) -> Result<TokenView> {
+    let (_, connection, strategy, usage, generation, expires_at, refresh_at) = row;
+    let (user_id, provider_name, stored, reason, consent_expires_at) = connection;
+    let credential = match (usage, generation) {
+        (Some(usage), Some(generation)) => Some(UsableCredential {
+            usage: Sealed(usage),
+            generation: to_u32(generation)?,
+            expires_at,
+            refresh_at,
+        }),
+        _ => None,
+    };
+    let strategy = strategy.unwrap_or_else(|| serde_json::json!({ "type": "" }));
+    Ok(TokenView {
+        user_id,
+        provider_name,
+        strategy: from_json(strategy, "a strategy")?,
+        status: status(&stored)?,
+        reason,
+        consent_expires_at,
+        credential,
+    })
 }

@@ -13,12 +13,13 @@ use crate::domain::{
 /// Credentials and their refresh leases.
 #[async_trait]
 pub trait CredentialStore: Send + Sync {
-    /// What GetToken needs, in one query by primary key.
-    async fn token_view(
+    /// What GetToken needs, of several connections in one query by primary
+    /// key. What is not there is left out.
+    async fn token_views(
         &self,
         workspace: WorkspaceId,
-        id: ConnectionId,
-    ) -> Result<Option<TokenView>>;
+        ids: Vec<ConnectionId>,
+    ) -> Result<Vec<(ConnectionId, Result<TokenView>)>>;
     /// The credential as a whole.
     async fn credential(
         &self,
