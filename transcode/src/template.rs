@@ -288,4 +288,33 @@ mod tests {
             let _ = Template::parse(&source);
         }
     }
+
+    #[test]
+    fn fuzz_any_text_is_a_template_or_is_refused_with_a_reason() {
+        const PIECES: &[&str] = &[
+            "/", "{", "}", "*", "**", "=", ":", "a", "b.c", "v1", "%2F", "{a=x/*}", "/**", ".",
+        ];
+        bolero::check!()
+            .with_test_time(std::time::Duration::from_secs(3))
+            .for_each(|input: &[u8]| {
+                let mut text = String::from("/");
+                for &byte in input {
+                    match PIECES.get(usize::from(byte)) {
+                        Some(piece) => text.push_str(piece),
+                        None => text.push(char::from(byte)),
+                    }
+                }
+                match Template::parse(&text) {
+                    Err(reason) => assert!(!reason.is_empty()),
+                    Ok(template) => {
+                        let path: Vec<&str> = text.split('/').skip(1).collect();
+                        for variable in &template.variables {
+                            assert!(variable.span.end <= template.segments.len());
+                            assert!(!variable.span.is_empty());
+                            template.value(variable, &path);
+                        }
+                    }
+                }
+            });
+    }
 }

@@ -129,4 +129,27 @@ mod tests {
             prop_assert!(!StateKey::new(&[1; 32]).is_ours(&text));
         }
     }
+
+    #[test]
+    fn fuzz_nothing_that_is_made_of_a_state_passes_but_the_state() {
+        let key = StateKey::new(&[1; 32]);
+        let minted = key.mint(&Ambient::system());
+        let minted = minted.expose_secret().as_bytes();
+        bolero::check!()
+            .with_test_time(std::time::Duration::from_secs(2))
+            .for_each(|input: &[u8]| {
+                // A true state with some of its bytes changed, and what follows.
+                let mut text = minted.to_vec();
+                for change in input.chunks_exact(2) {
+                    let at = usize::from(change[0]) % text.len();
+                    text[at] ^= change[1] & 0x7f;
+                }
+                text.extend(input.chunks_exact(2).remainder());
+                let Ok(text) = std::str::from_utf8(&text) else {
+                    return;
+                };
+                assert_eq!(key.is_ours(text), text.as_bytes() == minted);
+                assert!(!key.is_cookie_of(&[7; 32], text));
+            });
+    }
 }

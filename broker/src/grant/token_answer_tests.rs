@@ -181,3 +181,52 @@ fn a_form_encoded_answer_is_read_where_the_provider_insists() {
     };
     assert_eq!(tokens.access_token.expose_secret(), "a b");
 }
+
+#[test]
+fn fuzz_no_answer_of_a_provider_makes_the_reader_panic_or_a_failure_a_success() {
+    const PIECES: &[&str] = &[
+        "{",
+        "}",
+        "\"",
+        ":",
+        ",",
+        "\"access_token\":",
+        "\"token_type\":",
+        "\"refresh_token\":",
+        "\"expires_in\":",
+        "\"scope\":",
+        "\"id_token\":",
+        "\"error\":",
+        "\"invalid_grant\"",
+        "\"a\"",
+        "null",
+        "3600",
+        "\"3600\"",
+        "-1",
+        "1e300",
+        "[]",
+        "access_token=a&",
+        "expires_in=",
+        "%zz",
+    ];
+    const STATUSES: &[u16] = &[
+        200, 201, 204, 302, 400, 401, 403, 404, 429, 500, 502, 503, 504,
+    ];
+    bolero::check!()
+        .with_test_time(Duration::from_secs(3))
+        .for_each(|input: &[u8]| {
+            let (&first, rest) = input.split_first().unwrap_or((&0, &[]));
+            let status = STATUSES[usize::from(first) % STATUSES.len()];
+            let body: String = rest
+                .iter()
+                .map(|&byte| match PIECES.get(usize::from(byte)) {
+                    Some(piece) => (*piece).to_owned(),
+                    None => char::from(byte).to_string(),
+                })
+                .collect();
+            if let TokenAnswer::Tokens(tokens) = answer(status, &body) {
+                assert!((200..300).contains(&status), "{status}: {body}");
+                assert!(!tokens.access_token.expose_secret().is_empty(), "{body}");
+            }
+        });
+}

@@ -58,4 +58,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_any_bytes_are_no_ciphertext_or_come_back_as_they_were() {
+        bolero::check!()
+            .with_test_time(std::time::Duration::from_secs(2))
+            .for_each(|input: &[u8]| {
+                // With a version that gets past the first look, half the time.
+                let mut bytes = input.to_vec();
+                if let Some(first) = bytes.first_mut().filter(|first| **first % 2 == 0) {
+                    *first = VERSION;
+                }
+                let sealed = Sealed(bytes);
+                if let Some(envelope) = Envelope::parse(&sealed) {
+                    assert!(envelope.to_sealed() == sealed);
+                    assert!(envelope.ciphertext.len() >= TAG_LEN);
+                }
+            });
+    }
 }

@@ -6,6 +6,7 @@
 
 mod building;
 mod errors;
+mod fuzz;
 mod requests;
 mod responses;
 mod round_trip;

@@ -30,6 +30,12 @@ pub fn pool() -> DescriptorPool {
     POOL.clone()
 }
 
+/// The names of the fields of `test.v1.Everything`.
+pub fn everything_in() -> Vec<String> {
+    let desc = pool().get_message_by_name("test.v1.Everything").unwrap();
+    desc.fields().map(|field| field.name().to_owned()).collect()
+}
+
 pub fn message(name: &str, json: &str) -> DynamicMessage {
     let desc = pool().get_message_by_name(name).unwrap();
     let mut text = serde_json::Deserializer::from_str(json);
@@ -211,6 +217,10 @@ impl World {
     /// Sends `"GET /path"`, with a JSON body unless that is empty.
     pub async fn call(&self, line: &str, body: impl Into<Bytes>) -> Reply {
         self.send(request(line, body)).await
+    }
+
+    pub fn forget_calls(&self) {
+        self.inner.calls.lock().unwrap().clear();
     }
 
     pub fn calls(&self) -> Vec<Call> {
