@@ -1,8 +1,10 @@
 //! The benchmarks of Dromos that need running services: GetToken beside a bare
-//! service that does the least such a call can do, and the footprint of
-//! `dromos up`. `cargo xtask bench` builds and runs them.
+//! service that does the least such a call can do, the footprint of `dromos up`,
+//! and a failover of its database. `cargo xtask bench` builds and runs them.
 
+pub mod cluster;
 pub mod database;
+pub mod failover;
 pub mod floor;
 pub mod footprint;
 pub mod h2load;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dromos_bench::{footprint, token};
+use dromos_bench::{failover, footprint, token};
 
 /// Measures Dromos. It starts the programs that lie beside it.
 #[derive(Parser)]
@@ -18,6 +18,9 @@ enum Benchmark {
     Token(token::Options),
     /// How soon `dromos up` is ready, and its memory a minute later.
     Footprint(footprint::Options),
+    /// The database's primary is killed under load: what is lost, and for how
+    /// long nobody is served.
+    Failover(failover::Options),
 }
 
 #[tokio::main]
@@ -27,6 +30,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().benchmark {
         Benchmark::Token(options) => token::run(&options).await,
         Benchmark::Footprint(options) => footprint::run(&options).await,
+        Benchmark::Failover(options) => failover::run(&options).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

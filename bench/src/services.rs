@@ -196,7 +196,11 @@ impl Dromos {
         self.send(Method::GET, path, None).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    /// What REST answers, as JSON.
+    ///
+    /// # Errors
+    /// The answer is not good.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let text = self.send(method, path, body).await?;
         serde_json::from_str(&text).with_context(|| format!("{path} answered no JSON"))
     }
@@ -222,13 +226,27 @@ impl Dromos {
     /// # Errors
     /// A step fails.
     pub async fn connect(&self, count: usize) -> Result<Vec<String>> {
-        // No token comes near its end while the benchmark runs.
+        let simulator = self.provider(Behaviour::default()).await?;
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            ids.push(self.consent("user-0").await?);
+        }
+        simulator.shutdown().await;
+        Ok(ids)
+    }
+
+    /// A simulated provider, known as `simulated`. None of its tokens comes
+    /// near its end while the benchmark runs.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub async fn provider(&self, behaviour: Behaviour) -> Result<Simulator> {
         let simulator = Simulator::start(Behaviour {
             expires_in: ExpiresIn {
                 seconds: 30 * 24 * 3600,
                 ..ExpiresIn::default()
             },
-            ..Behaviour::default()
+            ..behaviour
         })
         .await?;
         let provider = json!({
@@ -246,28 +264,58 @@ impl Dromos {
             .call(Method::POST, "/v1/providers", Some(provider))
             .await?;
         simulator.allow_redirect_uri(text(&provider, "redirect_uri")?);
-        let mut ids = Vec::with_capacity(count);
-        for _ in 0..count {
-            let wanted = json!({ "user_id": "user-0", "provider_name": "simulated", "return_url": RETURN_URL });
-            let begun = self
-                .call(Method::POST, "/v1/request-connection", Some(wanted))
-                .await?;
-            Browser::new()
-                .walk(text(&begun, "auth_url")?, RETURN_URL, browser::approve)
-                .await
-                .map_err(|error| anyhow!("the consent: {error}"))?;
-            let id = text(&begun, "connection_id")?.to_owned();
-            let checked = self
-                .call(Method::GET, &format!("/v1/check-connection/{id}"), None)
-                .await?;
-            ensure!(
-                checked["status"] == "ACTIVE",
-                "the connection is not ACTIVE"
-            );
-            ids.push(id);
-        }
-        simulator.shutdown().await;
-        Ok(ids)
+        Ok(simulator)
+    }
+
+    /// What RequestConnection answers for this user and that provider.
+    ///
+    /// # Errors
+    /// The answer is not good.
+    pub async fn request_connection(&self, user_id: &str) -> Result<Value> {
+        let wanted =
+            json!({ "user_id": user_id, "provider_name": "simulated", "return_url": RETURN_URL });
+        self.call(Method::POST, "/v1/request-connection", Some(wanted))
+            .await
+    }
+
+    /// The whole handshake: the connection's id, once it is ACTIVE.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub async fn consent(&self, user_id: &str) -> Result<String> {
+        let begun = self.request_connection(user_id).await?;
+        Browser::new()
+            .walk(text(&begun, "auth_url")?, RETURN_URL, browser::approve)
+            .await
+            .map_err(|error| anyhow!("the consent: {error}"))?;
+        let id = text(&begun, "connection_id")?;
+        ensure!(self.is_active(id).await?, "the connection is not ACTIVE");
+        Ok(id.to_owned())
+    }
+
+    /// Whether a connection's status is ACTIVE.
+    ///
+    /// # Errors
+    /// The answer is not good.
+    pub async fn is_active(&self, id: &str) -> Result<bool> {
+        let path = format!("/v1/check-connection/{id}");
+        let checked = self.call(Method::GET, &path, None).await?;
+        Ok(checked["status"] == "ACTIVE")
+    }
+
+    /// GetToken under a request id, which its audit row will name: the
+    /// credential's generation.
+    ///
+    /// # Errors
+    /// The answer is not good.
+    pub async fn generation(&self, id: &str, request_id: &str) -> Result<u64> {
+        let request = self
+            .http
+            .get(format!("{}/v1/token/{id}", self.url))
+            .bearer_auth(ADMIN_KEY)
+            .header("x-request-id", request_id);
+        let answer: Value = request.send().await?.error_for_status()?.json().await?;
+        answer["generation"].as_u64().context("a generation")
     }
 
     /// How many GetTokens the gateway has answered with OK over `transport`.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use dromos_broker::{Broker, Config, StartError};
-use dromos_serve::{EXIT_CONFIG, Settings, shutdown_signal, telemetry};
+use dromos_serve::{EXIT_CONFIG, Settings, shutdown_signal, telemetry, traces::Traces};
 
 /// The broker of Dromos. Its settings are environment variables.
 #[derive(Debug, Parser)]
@@ -28,8 +28,15 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let telemetry = telemetry::init(telemetry::LogFormat::Json);
-    match run(arguments).await {
+    let traces = match Traces::from_env("dromos-broker") {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let telemetry = telemetry::init(telemetry::LogFormat::Json, "info", traces.as_ref());
+    let ended = match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What was logged before comes first.
@@ -41,7 +48,11 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
+    };
+    if let Some(traces) = traces {
+        traces.stop().await;
     }
+    ended
 }
 
 async fn run(arguments: Arguments) -> Result<(), StartError> {

@@ -38,6 +38,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Broker {
     channels: Arc<[Channel]>,
     next: Arc<AtomicUsize>,
+    host: Arc<str>,
 }
 
 /// Why the broker gave no usable answer; the label of
@@ -92,6 +93,7 @@ impl Broker {
         if !tls && !is_loopback(uri.host().unwrap_or_default()) {
             tracing::warn!("BROKER_URL is not https: credentials cross that network in clear");
         }
+        let host = Arc::from(uri.host().unwrap_or_default());
         let mut endpoint = Endpoint::from(uri)
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
@@ -114,7 +116,13 @@ impl Broker {
         Ok(Self {
             channels,
             next: Arc::default(),
+            host,
         })
+    }
+
+    /// Where it is, as traces tell it.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     fn channel(&self) -> Channel {

@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dromos_serve::{Deadline, status};
+use dromos_serve::{Deadline, status, traces::RpcCall};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery,
 };
@@ -94,15 +94,16 @@ impl Service<Request<Body>> for Forward {
         let mut outbound = Request::new(body);
         *outbound.method_mut() = http::Method::POST;
         *outbound.version_mut() = http::Version::HTTP_2;
-        *outbound.uri_mut() = Uri::from(target);
         *outbound.headers_mut() = headers::request(
             &from.headers,
             self.service_key.clone(),
             caller_key,
             deadline,
         );
+        let call = RpcCall::start(target.path(), self.broker.host(), outbound.headers_mut());
+        *outbound.uri_mut() = Uri::from(target);
         let answer = self.broker.call(outbound);
-        Box::pin(async move { Ok(relay(answer.await).unwrap_or_else(Status::into_http)) })
+        Box::pin(async move { Ok(relay(answer.await, call).unwrap_or_else(Status::into_http)) })
     }
 }
 
@@ -113,7 +114,8 @@ fn refuse(
 }
 
 /// The broker's answer as the caller may see it.
-fn relay(answer: Result<Response<Body>, Status>) -> Result<Response<Body>, Status> {
+fn relay(answer: Result<Response<Body>, Status>, call: RpcCall) -> Result<Response<Body>, Status> {
+    let answer = answer.inspect_err(|status| call.ended(status.code()));
     let (from, body) = answer?.into_parts();
     let content_type = from
         .headers
@@ -125,11 +127,12 @@ fn relay(answer: Result<Response<Body>, Status>) -> Result<Response<Body>, Statu
     if headers::refuses_service_key(&from.headers) {
         return Err(Failure::ServiceKey.answer());
     }
+    call.see(&from.headers);
     let ended = from.headers.contains_key(headers::GRPC_STATUS);
     let body = if ended {
         Body::empty()
     } else {
-        Body::new(ForwardBody::new(body))
+        Body::new(ForwardBody::new(body, call))
     };
     let mut response = Response::new(body);
     *response.headers_mut() = headers::response(&from.headers);

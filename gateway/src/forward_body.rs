@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dromos_serve::traces::RpcCall;
 use http::HeaderMap;
 use http_body::Frame;
 use tonic::{Status, body::Body};
@@ -16,12 +17,17 @@ use crate::{broker::Failure, headers};
 /// An answer that ends without a status ends in BROKER_UNAVAILABLE.
 pub(crate) struct ForwardBody {
     inner: Body,
+    call: RpcCall,
     done: bool,
 }
 
 impl ForwardBody {
-    pub(crate) fn new(inner: Body) -> Self {
-        Self { inner, done: false }
+    pub(crate) fn new(inner: Body, call: RpcCall) -> Self {
+        Self {
+            inner,
+            call,
+            done: false,
+        }
     }
 }
 
@@ -57,6 +63,7 @@ impl http_body::Body for ForwardBody {
             Some(Err(_)) | None => failed(Failure::Stream),
         };
         self.done = true;
+        self.call.see(&trailers);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

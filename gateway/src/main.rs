@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use dromos_gateway::{Gateway, GatewayError};
-use dromos_serve::{EXIT_CONFIG, Settings, shutdown_signal, telemetry};
+use dromos_serve::{EXIT_CONFIG, Settings, shutdown_signal, telemetry, traces::Traces};
 
 /// The gateway of Dromos. Its settings are environment variables.
 #[derive(Debug, Parser)]
@@ -18,8 +18,15 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let telemetry = telemetry::init(telemetry::LogFormat::Json);
-    match start(&arguments).await {
+    let traces = match Traces::from_env("dromos-gateway") {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let telemetry = telemetry::init(telemetry::LogFormat::Json, "info", traces.as_ref());
+    let ended = match start(&arguments).await {
         Ok(gateway) => {
             gateway.run(shutdown_signal()).await;
             ExitCode::SUCCESS
@@ -33,7 +40,11 @@ async fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
+    };
+    if let Some(traces) = traces {
+        traces.stop().await;
     }
+    ended
 }
 
 async fn start(arguments: &Arguments) -> Result<Gateway, GatewayError> {

@@ -28,6 +28,7 @@ pub mod status;
 mod table;
 pub mod telemetry;
 mod tls;
+pub mod traces;
 
 pub use app::{GrpcApp, MAX_BODY};
 pub use cidr::{Cidr, CidrError};

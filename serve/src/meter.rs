@@ -6,8 +6,12 @@ use http::HeaderMap;
 use metrics::{Label, SharedString};
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tracing::Span;
 
-use crate::context::{RequestContext, UNKNOWN, code_name};
+use crate::{
+    context::{RequestContext, UNKNOWN, code_name},
+    traces,
+};
 
 /// The metrics' names, which begin with the service's: `gateway_requests_total`
 /// and `gateway_request_duration_seconds`.
@@ -41,21 +45,28 @@ fn count(names: &Names, rpc: SharedString, context: &RequestContext, code: Code)
     metrics::counter!(names.requests.clone(), labels).increment(1);
 }
 
-/// Measures one RPC, from here until it is dropped.
+/// Measures one RPC, from here until it is dropped; its span ends then, too.
 #[derive(Debug)]
 pub(crate) struct Meter {
     names: Arc<Names>,
     rpc: Arc<str>,
     context: RequestContext,
+    span: Span,
     started: Instant,
 }
 
 impl Meter {
-    pub(crate) fn start(names: Arc<Names>, rpc: Arc<str>, context: RequestContext) -> Self {
+    pub(crate) fn start(
+        names: Arc<Names>,
+        rpc: Arc<str>,
+        context: RequestContext,
+        span: Span,
+    ) -> Self {
         Self {
             names,
             rpc,
             context,
+            span,
             started: Instant::now(),
         }
     }
@@ -72,6 +83,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         // Without a code, the caller left before there was one.
         let code = self.context.code().unwrap_or(Code::Cancelled);
+        traces::rpc_served(&self.span, code);
         self.context.set_code(code);
         let rpc = SharedString::from(self.rpc.clone());
         count(&self.names, rpc.clone(), &self.context, code);

@@ -23,10 +23,11 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
+use tracing::{Instrument, Span};
 
 use crate::{
     context::{REQUEST_ID, RequestContext, UNKNOWN, code_name},
-    problem,
+    problem, traces,
 };
 
 /// Gives every request an id and a [`RequestContext`], repeats the id in the
@@ -50,7 +51,12 @@ async fn name_route(request: Request, next: Next) -> Response {
     {
         context.set_route(Arc::from(template));
     }
-    next.run(request).await
+    let span = template.map_or_else(Span::none, |template| {
+        traces::http_server(template, &request)
+    });
+    let response = next.run(request).instrument(span.clone()).await;
+    traces::http_served(&span, response.status());
+    response
 }
 
 #[derive(Debug, Clone, Copy)]

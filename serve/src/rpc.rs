@@ -15,6 +15,7 @@ use http::{Request, Response};
 use tokio::time::sleep_until;
 use tonic::{Status, body::Body};
 use tower::Service;
+use tracing::Instrument;
 
 use crate::{
     context::{RequestContext, UNKNOWN},
@@ -23,6 +24,7 @@ use crate::{
     rpc_body::RpcBody,
     status,
     table::RpcTable,
+    traces,
 };
 
 /// Wraps the gRPC service behind all transports.
@@ -85,7 +87,8 @@ where
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
-        let meter = Meter::start(self.names.clone(), label, context.clone());
+        let span = traces::rpc_server(&label, &context, request.headers());
+        let meter = Meter::start(self.names.clone(), label, context.clone(), span.clone());
         let limit = self.limit;
         // The clone stays behind: the one that is ready is the one to call.
         let clone = self.inner.clone();
@@ -95,7 +98,8 @@ where
                 return Ok(answer(status::too_large(limit), meter));
             }
             let mut timer = deadline.map(|deadline| Box::pin(sleep_until(deadline.0)));
-            let call = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
+            let call = async { inner.call(request).await }.instrument(span);
+            let call = AssertUnwindSafe(call).catch_unwind();
             let outcome = tokio::select! {
                 biased;
                 outcome = call => outcome,

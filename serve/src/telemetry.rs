@@ -7,9 +7,11 @@ use std::{
 };
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-use crate::{log_json, log_writer::Lines};
+use crate::{log_json, log_writer::Lines, traces::Traces};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,24 +31,33 @@ const BUCKETS: [f64; 13] = [
 /// while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Sets logging and metrics up, once per process; later calls do nothing.
-/// `RUST_LOG` chooses what is logged; the default is `info`. Keep what it
-/// returns until the process ends: the last lines are written when it goes.
-pub fn init(format: LogFormat) -> Telemetry {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
+/// Sets logs, metrics and, where there are any, traces up, once per process;
+/// later calls do nothing. `RUST_LOG` chooses what is logged, and `level`
+/// where it says nothing. Keep what it returns until the process ends: the
+/// last lines are written when it goes.
+pub fn init(format: LogFormat, level: &str, traces: Option<&Traces>) -> Telemetry {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let lines = Lines::start(stderr());
     let layer = fmt::layer().with_writer(lines.clone());
+    let logs: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Json => Box::new(layer.event_format(log_json::Json)),
+        LogFormat::Compact => Box::new(
+            layer
+                .compact()
+                .with_target(false)
+                .with_ansi(stderr().is_terminal()),
+        ),
+    };
     // Fails where a subscriber is set already: then that one stays.
-    let installed = match format {
-        LogFormat::Json => registry.with(layer.event_format(log_json::Json)).try_init(),
-        LogFormat::Compact => registry
-            .with(
-                layer
-                    .compact()
-                    .with_target(false)
-                    .with_ansi(stderr().is_terminal()),
-            )
+    let installed = match traces {
+        // The filter holds for all: a span that is not logged is not made.
+        None => tracing_subscriber::registry()
+            .with(logs)
+            .with(filter)
+            .try_init(),
+        Some(traces) => tracing_subscriber::registry()
+            .with(logs.with_filter(filter))
+            .with(traces.layer())
             .try_init(),
     };
     if installed.is_ok() {

@@ -47,6 +47,11 @@ const BENCHES: &[Bench] = &[
         about: "how soon `dromos up` is ready, and its memory a minute later",
         runs: Runs::Program,
     },
+    Bench {
+        name: "failover",
+        about: "PostgreSQL's primary is killed under load: what is lost, and how soon service is back",
+        runs: Runs::Program,
+    },
 ];
 
 /// Builds what `Runs::Program` runs. One command, so that features are chosen
@@ -103,6 +108,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
             Need::Postgres,
             Need::Curl,
             Need::LoadGenerator,
+            Need::Cluster,
             Need::Tools,
             Need::Grpcurl,
         ],

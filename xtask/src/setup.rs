@@ -21,6 +21,10 @@ pub enum Need {
     Curl,
     /// h2load, for the benchmarks.
     LoadGenerator,
+    /// Patroni, etcd and HAProxy, for a PostgreSQL with standbys.
+    Cluster,
+    /// promtool, for the alert rules.
+    Promtool,
     /// buf and the OpenID provider, with the Node.js that they run on.
     Tools,
     /// What the TypeScript client builds with.
@@ -33,10 +37,12 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Postgres,
         Self::Curl,
         Self::LoadGenerator,
+        Self::Cluster,
+        Self::Promtool,
         Self::Tools,
         Self::TypeScript,
         Self::Python,

@@ -42,16 +42,26 @@ pub enum Suite {
     Typescript,
     /// The demo runs to its end.
     Demo,
+    /// A PostgreSQL with standbys loses its primary under load, and nothing
+    /// that was acknowledged.
+    Failover,
 }
 
 impl Suite {
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::Rust => &[Need::Postgres, Need::Curl, Need::Tools, Need::Grpcurl],
+            Self::Rust => &[
+                Need::Postgres,
+                Need::Curl,
+                Need::Tools,
+                Need::Grpcurl,
+                Need::Promtool,
+            ],
             Self::Gen => &[Need::Tools, Need::TypeScript, Need::Python],
             Self::Python => &[Need::Python],
             Self::Typescript => &[Need::TypeScript],
             Self::Demo => &[],
+            Self::Failover => &[Need::Postgres, Need::Cluster],
         }
     }
 
@@ -62,6 +72,7 @@ impl Suite {
             Self::Python => "python",
             Self::Typescript => "typescript",
             Self::Demo => "demo",
+            Self::Failover => "failover",
         }
     }
 }
@@ -127,6 +138,7 @@ impl SuiteRunner<'_> {
             Suite::Python => self.python(),
             Suite::Typescript => self.typescript(),
             Suite::Demo => self.demo(),
+            Suite::Failover => self.failover(),
         }
     }
 
@@ -169,6 +181,17 @@ impl SuiteRunner<'_> {
         let folder = tempfile::tempdir()?;
         let mut demo = Command::new(self.workspace.built("dromos"));
         let status = process::status(demo.arg("demo").current_dir(folder.path()))?;
+        Ok(if status.success() {
+            Tally::PASS
+        } else {
+            Tally::FAIL
+        })
+    }
+
+    fn failover(&self) -> Result<Tally> {
+        self.build()?;
+        let mut bench = Command::new(self.workspace.built("dromos-bench"));
+        let status = process::status(bench.arg("failover"))?;
         Ok(if status.success() {
             Tally::PASS
         } else {

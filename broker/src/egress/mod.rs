@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use tracing::{Instrument, Span, field::Empty};
 use url::Url;
 
 pub mod discovery;
@@ -56,6 +57,17 @@ pub enum EgressError {
     NoAnswer(#[source] Option<reqwest::Error>),
 }
 
+impl EgressError {
+    /// Its kind, as traces tell it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::NotSent(_) => "no_connection",
+            Self::NoAnswer(_) => "no_answer",
+        }
+    }
+}
+
 /// The client.
 #[derive(Clone)]
 pub struct Egress {
@@ -99,6 +111,7 @@ impl Egress {
         self.guard
             .check(&request.url)
             .map_err(EgressError::Refused)?;
+        let span = span(&request);
         let exchange = async {
             let response = self
                 .client
@@ -118,10 +131,40 @@ impl Egress {
                 })?;
             read(response).await
         };
-        tokio::time::timeout(request.timeout, exchange)
+        let answer = tokio::time::timeout(request.timeout, exchange.instrument(span.clone()))
             .await
-            .unwrap_or(Err(EgressError::NoAnswer(None)))
+            .unwrap_or(Err(EgressError::NoAnswer(None)));
+        match &answer {
+            Ok(answer) => {
+                span.record("http.response.status_code", answer.status.as_u16());
+                if !answer.status.is_success() {
+                    span.record("otel.status_code", "ERROR");
+                }
+            }
+            Err(error) => {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", error.kind());
+            }
+        }
+        answer
     }
+}
+
+/// The exchange in a trace: where to, not with what path or query. The trace
+/// ends here, a provider is not told its id.
+fn span(request: &EgressRequest) -> Span {
+    tracing::trace_span!(
+        target: "dromos::trace",
+        "exchange",
+        otel.name = request.method.as_str(),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = request.method.as_str(),
+        http.response.status_code = Empty,
+        server.address = request.url.host_str(),
+        server.port = request.url.port_or_known_default(),
+        "error.type" = Empty,
+    )
 }
 
 async fn read(mut response: reqwest::Response) -> Result<EgressAnswer, EgressError> {

@@ -27,12 +27,17 @@ impl AuditWriter {
     /// Starts the writer; it ends when the last handle to it is dropped.
     #[must_use]
     pub fn start(store: Arc<dyn Store>) -> Self {
+        // There from the start: an alert sees a counter's first step only so.
+        failures().increment(0);
         Self(Batches::start(LANES, move |events: Vec<AuditEvent>| {
             let store = store.clone();
             async move {
                 let count = events.len();
-                store.append_audit(events).await?;
-                Ok(vec![(); count])
+                let outcome = store.append_audit(events).await;
+                if outcome.is_err() {
+                    failures().increment(count as u64);
+                }
+                outcome.map(|()| vec![(); count])
             }
         }))
     }
@@ -44,6 +49,11 @@ impl AuditWriter {
     pub async fn record(&self, event: AuditEvent) -> Result<()> {
         self.0.take(event).await.map_err(Error::store_unavailable)
     }
+}
+
+/// Events that could not be made durable, and so held back what they speak of.
+fn failures() -> metrics::Counter {
+    metrics::counter!("audit_failures_total")
 }
 
 /// A page of the workspace's audit.

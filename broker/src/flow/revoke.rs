@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
+use tracing::Instrument;
 
 use super::{Core, connections::find, sealing, upstream};
 use crate::{
@@ -26,7 +27,7 @@ pub async fn revoke(core: &Arc<Core>, caller: &Caller, id: ConnectionId) -> Resu
         let core = core.clone();
         core.clone()
             .tasks
-            .spawn(async move { upstream::tell(&core, &revocation).await });
+            .spawn(async move { upstream::tell(&core, &revocation).await }.in_current_span());
     }
     super::connections::get(core, caller, id).await
 }

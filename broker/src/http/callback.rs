@@ -11,6 +11,7 @@ use axum::{
 };
 use dromos_serve::RequestContext;
 use serde::Deserialize;
+use tracing::Instrument;
 
 use super::{
     connect::{redirect, set_cookie},
@@ -89,7 +90,8 @@ async fn finish(
     let completed = core
         .tasks
         .spawn(
-            async move { complete::complete(&task, callback, |name| cookie(&headers, name)).await },
+            async move { complete::complete(&task, callback, |name| cookie(&headers, name)).await }
+                .in_current_span(),
         )
         .await;
     match completed {

@@ -55,6 +55,10 @@ impl<T> Store for T where
 /// # Errors
 /// The database can't be reached within the bound.
 pub async fn open(url: &str) -> Result<std::sync::Arc<dyn Store>> {
+    for kind in ["connection", "statement", "fault"] {
+        // There from the start: an alert sees a counter's first step only so.
+        errors(kind).increment(0);
+    }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         Ok(std::sync::Arc::new(pg::open(url).await?))
     } else {
@@ -78,8 +82,25 @@ impl From<diesel::result::Error> for crate::domain::error::Error {
             | E::DeserializationError(_)
             | E::SerializationError(_)
             | E::QueryBuilderError(_)
-            | E::NotFound => Self::internal(error),
-            _ => Self::store_unavailable(error),
+            | E::NotFound => {
+                count_error("fault");
+                Self::internal(error)
+            }
+            _ => {
+                count_error("statement");
+                Self::store_unavailable(error)
+            }
         }
     }
+}
+
+/// Counts what the database could not do, for whomever: `connection` (none was
+/// to be had), `statement` (it failed, or its connection did) or `fault` (a
+/// rule was broken, or a row is impossible).
+fn count_error(kind: &'static str) {
+    errors(kind).increment(1);
+}
+
+fn errors(kind: &'static str) -> metrics::Counter {
+    metrics::counter!("store_errors_total", "kind" => kind)
 }

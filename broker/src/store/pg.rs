@@ -1,7 +1,5 @@
 //! PostgreSQL: what `sql/` needs to know of it.
 
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, RecyclingMethod};
-
 use crate::domain::error::Result;
 
 /// `now()` of the database, and the end of a lease that begins now.
@@ -37,6 +35,7 @@ macro_rules! append_audit {
 }
 
 mod append_audit;
+mod sessions;
 
 pub(super) type Db = diesel::pg::Pg;
 pub(super) type Conn = diesel_async::AsyncPgConnection;
@@ -89,42 +88,5 @@ mod sql;
 const POOL_SIZE: u32 = 16;
 
 pub(super) async fn open(url: &str) -> Result<sql::SqlStore> {
-    let mut config = diesel_async::pooled_connection::ManagerConfig::default();
-    // A broken connection is seen when it is used or returned; asking before
-    // every use would cost a round trip.
-    config.recycling_method = RecyclingMethod::Fast;
-    let manager = AsyncDieselConnectionManager::<Conn>::new_with_config(bounded(url), config);
-    sql::SqlStore::open(manager, POOL_SIZE).await
-}
-
-/// The URL, with bounds on how long a database that went silent keeps us: its
-/// packets may vanish without a word. And with one plan for each statement:
-/// all find their rows by keys, whatever the values; making a new plan for
-/// each execution would cost more than the execution. What the URL says itself
-/// stands.
-fn bounded(url: &str) -> String {
-    let Ok(mut url) = url::Url::parse(url) else {
-        return url.to_owned();
-    };
-    const BOUNDS: [(&str, &str); 4] = [
-        ("connect_timeout", "5"),
-        ("tcp_user_timeout", "10"),
-        ("keepalives_idle", "10"),
-        (
-            "options",
-            "-c statement_timeout=10s -c plan_cache_mode=force_generic_plan",
-        ),
-    ];
-    for (name, value) in BOUNDS {
-        if url.query_pairs().all(|pair| pair.0 != name) {
-            // Not `append_pair`: this form of URL knows no + for a space.
-            let value = value.replace(' ', "%20").replace('=', "%3D");
-            let query = match url.query() {
-                Some(query) if !query.is_empty() => format!("{query}&{name}={value}"),
-                _ => format!("{name}={value}"),
-            };
-            url.set_query(Some(&query));
-        }
-    }
-    url.into()
+    sql::SqlStore::open(sessions::manager(url), POOL_SIZE).await
 }

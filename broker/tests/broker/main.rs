@@ -15,6 +15,7 @@ mod consent_cookie;
 mod consent_ends;
 mod database;
 mod egress;
+mod failover;
 mod flow;
 mod grpc;
 mod isolation;

@@ -14,7 +14,12 @@ use crate::{
 
 /// A world whose PostgreSQL is at the end of a line.
 async fn on_a_line() -> (World, Line) {
-    let mut url: url::Url = create_database().await.parse().expect("a URL");
+    on_a_line_to(&create_database().await).await
+}
+
+/// A world whose database is the one of this URL, at the end of a line.
+pub async fn on_a_line_to(database_url: &str) -> (World, Line) {
+    let mut url: url::Url = database_url.parse().expect("a URL");
     let host = url.host_str().expect("a host").to_owned();
     let line = Line::to(format!("{host}:{}", url.port().unwrap_or(5432))).await;
     url.set_host(Some("127.0.0.1")).expect("a host");
@@ -25,7 +30,7 @@ async fn on_a_line() -> (World, Line) {
 }
 
 /// Both services' `/readyz`.
-async fn ready(world: &World) -> [StatusCode; 2] {
+pub async fn ready(world: &World) -> [StatusCode; 2] {
     let ask = async |url: &str| {
         let answer = world.http.get(format!("{url}/readyz")).send().await;
         answer.expect("an answer").status()

@@ -19,7 +19,7 @@ use crate::{failure::Failure, style::Style, up::log};
 ///
 /// What went wrong, and at which step; or a signal.
 pub async fn run() -> Result<(), Failure> {
-    log::init("error");
+    let _logs = log::init("error", None);
     let place = tempfile::Builder::new()
         .prefix("dromos-demo-")
         .tempdir()

@@ -6,7 +6,7 @@ pub mod log;
 pub mod services;
 mod welcome;
 
-use dromos_serve::shutdown_signal;
+use dromos_serve::{shutdown_signal, traces::Traces};
 use tokio::time::Instant;
 
 use self::{
@@ -23,7 +23,9 @@ use crate::{arguments::UpArguments, failure::Failure, output::print, style::Styl
 /// The services can't start, fail, or are interrupted while they stop.
 pub async fn run(arguments: &UpArguments) -> Result<(), Failure> {
     let began = Instant::now();
-    log::init(if arguments.verbose { "info" } else { "warn" });
+    let traces = Traces::from_env("dromos").map_err(|error| Failure::new(error).configuration())?;
+    let level = if arguments.verbose { "info" } else { "warn" };
+    let _logs = log::init(level, traces.as_ref());
     let internal = bind("--broker-listen", arguments.broker_listen)?;
     let public = bind("--public-listen", arguments.public_listen)?;
     let data_dir = DataDir::open(&arguments.data_dir)?;
@@ -51,6 +53,9 @@ pub async fn run(arguments: &UpArguments) -> Result<(), Failure> {
         stopped = services.stop() => stopped,
         () = shutdown_signal() => Err(Failure::new("ended before all requests were answered")),
     };
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     outcome.and(stopped)
 }
 

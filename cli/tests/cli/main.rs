@@ -5,4 +5,5 @@
 mod clients;
 mod demo;
 mod support;
+mod traces;
 mod up;

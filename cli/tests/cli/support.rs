@@ -65,7 +65,14 @@ impl Place {
 
     /// `dromos up` on free ports, when it is ready.
     pub fn up(&self) -> Up {
-        let mut child = self.command(&UP).stdout(Stdio::piped()).spawn().unwrap();
+        self.up_with(&[])
+    }
+
+    /// The same, with variables of its own.
+    pub fn up_with(&self, variables: &[(&str, &str)]) -> Up {
+        let mut command = self.command(&UP);
+        command.envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
         while !greeting.contains("Ctrl-C stops it") {

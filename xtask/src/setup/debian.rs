@@ -8,6 +8,15 @@ use rustix::process::geteuid;
 use super::Need;
 use crate::{console, postgres, process};
 
+/// What a PostgreSQL with standbys runs on: a program, what to ask it, and the
+/// package that it comes from.
+const CLUSTER: [(&str, &str, &str); 3] = [
+    ("patroni", "--version", "patroni"),
+    ("etcd", "--version", "etcd-server"),
+    // Outside the PATH of most users.
+    ("/usr/sbin/haproxy", "-v", "haproxy"),
+];
+
 /// Installs the packages that are missing.
 pub fn ensure(needs: &[Need], wants_python: bool) -> Result<()> {
     let has = |need| needs.contains(&need);
@@ -20,6 +29,16 @@ pub fn ensure(needs: &[Need], wants_python: bool) -> Result<()> {
     }
     if has(Need::LoadGenerator) && !succeeds("h2load", &["--version"]) {
         missing.push("nghttp2-client");
+    }
+    if has(Need::Cluster) {
+        for (program, argument, package) in CLUSTER {
+            if !succeeds(program, &[argument]) {
+                missing.push(package);
+            }
+        }
+    }
+    if has(Need::Promtool) && !succeeds("promtool", &["--version"]) {
+        missing.push("prometheus");
     }
     if wants_python && !succeeds("python3", &["-c", "import venv, ensurepip"]) {
         missing.push("python3-venv");

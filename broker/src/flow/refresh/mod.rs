@@ -15,6 +15,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use tracing::Instrument;
 
 use super::Core;
 use crate::domain::{
@@ -124,7 +125,9 @@ pub async fn refresh(core: &Arc<Core>, request: Request) -> Outcome {
         if let Some(running) = refreshes.get(&key) {
             running.clone()
         } else {
-            let task = core.tasks.spawn(run(core.clone(), request));
+            let task = core
+                .tasks
+                .spawn(run(core.clone(), request).in_current_span());
             let ended = "the refresh ended abnormally; try again";
             let running = task
                 .map(move |joined| {

@@ -33,7 +33,8 @@ impl SqlStore {
         let pool = Pool::builder()
             .max_size(size)
             .connection_timeout(crate::store::CONNECTION_WAIT)
-            .test_on_check_out(false)
+            // What a test asks is the parent's choice: nothing of the database.
+            .test_on_check_out(true)
             .build(manager)
             .await
             .map_err(Error::store_unavailable)?;
@@ -43,10 +44,10 @@ impl SqlStore {
     }
 
     async fn connection_from_pool(&self) -> Result<PooledConnection<'_, Conn>> {
-        self.pool
-            .get()
-            .await
-            .map_err(|error| Error::store_unavailable(error.to_string()))
+        self.pool.get().await.map_err(|error| {
+            crate::store::count_error("connection");
+            Error::store_unavailable(error.to_string())
+        })
     }
 }
 
