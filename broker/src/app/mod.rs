@@ -168,6 +168,7 @@ impl Broker {
 
     /// Serves until `shutdown` resolves; then finishes what is in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        tracing::info!(internal = %self.internal_addr(), public = %self.public_addr(), "the broker serves");
         let stop = tokio_util::sync::CancellationToken::new();
         let upkeep = tokio::spawn(flow::upkeep::run(self.core.clone()));
         let (listener, app, options) = self.internal;

@@ -26,6 +26,7 @@ mod oidc_provider;
 mod outages;
 mod provider_definitions;
 mod providers;
+mod races;
 mod reconnect;
 mod refresh;
 mod refresh_outcomes;
