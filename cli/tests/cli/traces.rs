@@ -117,7 +117,9 @@ impl Agent {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "a test's own client")]
 async fn a_trace_leads_from_the_agent_to_the_provider_and_holds_no_secret() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let collector = Collector::default();
     let endpoint = collector.start().await;
     let place = Place::new();
