@@ -2,7 +2,7 @@
 //! credential encrypted and fresh, and records who used it.
 //!
 //! One request is a straight line: `rpc` or `http` → `flow` → `grant`, `vault`,
-//! `egress`, `store`. `domain` holds the types and rules that all of them speak
+//! `egress`, `cache`, `store`. `domain` holds the types and rules that all of them speak
 //! of, and `app` wires them together.
 
 #![expect(
@@ -11,6 +11,7 @@
 )]
 
 mod app;
+pub mod cache;
 pub mod domain;
 pub mod egress;
 pub mod flow;

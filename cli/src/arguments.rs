@@ -81,6 +81,7 @@ Examples:
   dromos up
   dromos up --data-dir /tmp/try --listen 127.0.0.1:9000
   dromos up --database-url postgres://dromos@localhost/dromos
+  dromos up --redis-url redis://localhost:6379
   RUST_LOG=debug dromos up")]
 pub struct UpArguments {
     /// Where keys and data are kept.
@@ -99,6 +100,9 @@ pub struct UpArguments {
     // Not from the environment: a DATABASE_URL there belongs to another program.
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// A Redis to share caches and rate limits over, in place of memory.
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
     /// Log each request too (RUST_LOG says it in more detail).
     #[arg(long, short)]
     pub verbose: bool,

@@ -10,6 +10,7 @@ pub mod lint;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod setup;
 pub mod suites;
 pub mod tally;

@@ -17,6 +17,8 @@ use crate::workspace::Workspace;
 pub enum Need {
     /// PostgreSQL's server programs.
     Postgres,
+    /// Redis's server.
+    Redis,
     /// curl, for the tests that speak REST as a user does.
     Curl,
     /// h2load, for the benchmarks.
@@ -37,8 +39,9 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Postgres,
+        Self::Redis,
         Self::Curl,
         Self::LoadGenerator,
         Self::Cluster,

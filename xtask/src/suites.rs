@@ -12,6 +12,7 @@ use crate::{
     generate,
     postgres::Postgres,
     process,
+    redis::Redis,
     setup::{self, Need},
     tally::{Runner, Tally},
     workspace::Workspace,
@@ -32,7 +33,7 @@ pub struct Options {
 /// The suites, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
-    /// The Rust workspace, beside a PostgreSQL.
+    /// The Rust workspace, beside a PostgreSQL and a Redis.
     Rust,
     /// The clients' generated code is what the .proto files generate.
     Gen,
@@ -52,6 +53,7 @@ impl Suite {
         match self {
             Self::Rust => &[
                 Need::Postgres,
+                Need::Redis,
                 Need::Curl,
                 Need::Tools,
                 Need::Grpcurl,
@@ -153,6 +155,8 @@ impl SuiteRunner<'_> {
             test.args(self.cargo_arguments);
         }
         offer(self.workspace, &postgres, &mut test)?;
+        let redis = Redis::start(self.workspace)?;
+        test.env("TEST_REDIS_URL", redis.url());
         counted(&mut test, Runner::Cargo)
     }
 

@@ -1,6 +1,6 @@
 //! A broker's configuration, and how it is read from settings.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dromos_serve::{Cidr, Settings, SettingsError, TlsIdentity};
@@ -22,6 +22,9 @@ pub struct Config {
     pub(super) service_keys: Vec<KeyHash>,
     pub(super) state_key: SecretBox<[u8; 32]>,
     pub(super) bootstrap_admin_key: Option<SecretString>,
+    /// May hold a password.
+    pub(super) redis_url: Option<SecretString>,
+    pub(super) rate_limit_per_key: Option<NonZeroU32>,
     pub(super) allowed_return_urls: Vec<String>,
     pub(super) allowed_cidrs: Vec<Cidr>,
     pub(super) tls: Option<TlsIdentity>,
@@ -33,6 +36,8 @@ pub struct Config {
     pub migrate: bool,
     /// How long a start waits for its database.
     pub database_wait: Duration,
+    /// How long an answer of Redis may take before it counts as away.
+    pub redis_patience: Duration,
     /// A socket that was bound before, instead of LISTEN.
     pub internal_listener: Option<std::net::TcpListener>,
     /// A socket that was bound before, instead of PUBLIC_LISTEN.
@@ -45,6 +50,7 @@ impl Config {
     /// Reads the settings of `protocol`: DATABASE_URL (absent: SQLite in
     /// DATA_DIR), BASE_URL, LISTEN, PUBLIC_LISTEN, API_KEYS or API_KEY,
     /// STATE_KEY, KEY_PROVIDER and its own, BOOTSTRAP_ADMIN_KEY,
+    /// REDIS_URL, RATE_LIMIT_PER_KEY,
     /// ALLOWED_RETURN_URLS, ALLOWED_CIDRS, ALLOW_PRIVATE_NETWORKS, TLS_*.
     ///
     /// # Errors
@@ -101,6 +107,11 @@ impl Config {
             service_keys: keys.iter().map(|key| KeyHash::of(key)).collect(),
             state_key: state_key(settings)?,
             bootstrap_admin_key: bootstrap_admin_key.map(SecretString::from),
+            redis_url: settings.optional("REDIS_URL").map(SecretString::from),
+            rate_limit_per_key: settings.parsed(
+                "RATE_LIMIT_PER_KEY",
+                "requests a second for each API key, 1 or more; leave it out for no limit",
+            )?,
             allowed_return_urls,
             allowed_cidrs: settings.parsed_list(
                 "ALLOWED_CIDRS",
@@ -111,6 +122,7 @@ impl Config {
             development: false,
             migrate: false,
             database_wait: super::DATABASE_WAIT,
+            redis_patience: crate::cache::link::PATIENCE,
             internal_listener: None,
             public_listener: None,
             ambient: Ambient::system(),

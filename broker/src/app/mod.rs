@@ -4,11 +4,12 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use dromos_serve::{GrpcApp, ListenOptions, SettingsError, observe};
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::task::TaskTracker;
 use transcode::Transcoder;
 
 use crate::{
+    cache::link::Heard,
     domain::{
         access::KeyHash, id::WorkspaceId, return_url::ReturnUrlPolicy, state::StateKey,
         workspace::Workspace,
@@ -25,6 +26,7 @@ use crate::{
 
 mod config;
 mod error;
+mod shared;
 
 pub use config::{Config, database_url};
 pub use error::StartError;
@@ -82,6 +84,7 @@ async fn connect(url: &str, wait: Duration) -> Result<Arc<dyn Store>, StartError
 /// A broker that listens, and serves once it is run.
 pub struct Broker {
     core: Arc<Core>,
+    heard: Option<mpsc::Receiver<Heard>>,
     internal: (TcpListener, axum::Router, ListenOptions),
     public: (TcpListener, axum::Router),
 }
@@ -103,7 +106,9 @@ impl Broker {
                 "its schema is not up to date; run `dromos-broker migrate`".to_owned(),
             ));
         }
-        let core = Arc::new(core(&config, store).await?);
+        let mut shared = shared::Shared::start(&config, &config.ambient).await?;
+        let heard = shared.heard.take();
+        let core = Arc::new(core(&config, store, shared).await?);
         if let Some(key) = &config.bootstrap_admin_key {
             flow::access::bootstrap(&core, key)
                 .await
@@ -131,6 +136,7 @@ impl Broker {
         let public = observe(http::router(core.clone()));
         Ok(Self {
             core,
+            heard,
             internal: (internal_listener, internal, options),
             public: (public_listener, public),
         })
@@ -171,6 +177,10 @@ impl Broker {
         tracing::info!(internal = %self.internal_addr(), public = %self.public_addr(), "the broker serves");
         let stop = tokio_util::sync::CancellationToken::new();
         let upkeep = tokio::spawn(flow::upkeep::run(self.core.clone()));
+        if let Some(heard) = self.heard {
+            // Ends with the link to Redis, which the core owns.
+            tokio::spawn(flow::notices::run(Arc::downgrade(&self.core), heard));
+        }
         let (listener, app, options) = self.internal;
         let internal = dromos_serve::serve(listener, app, options, stop.clone().cancelled_owned());
         let (listener, app) = self.public;
@@ -198,17 +208,24 @@ impl Broker {
     }
 }
 
-async fn core(config: &Config, store: Arc<dyn Store>) -> Result<Core, StartError> {
+async fn core(
+    config: &Config,
+    store: Arc<dyn Store>,
+    shared: shared::Shared,
+) -> Result<Core, StartError> {
     let ambient = config.ambient.clone();
     let database = |error| StartError::Database(reason(&error));
     let setting = |name: &str| config.settings.optional(name);
-    let source = KeySource {
-        setting: &setting,
-        has_data_keys: store.any_data_key().await.map_err(database)?.is_some(),
-        ambient: &ambient,
-    };
+    let has_data_keys = store.any_data_key().await.map_err(database)?.is_some();
     let provider = setting("KEY_PROVIDER").unwrap_or_else(|| "env".to_owned());
-    let keys = kms::make(&provider, &source)?;
+    let keys = kms::make(
+        &provider,
+        &KeySource {
+            setting: &setting,
+            has_data_keys,
+            ambient: &ambient,
+        },
+    )?;
     let data_keys: Arc<dyn Store> = store.clone();
     let vault = Vault::new(keys, data_keys, ambient.clone());
     if vault.check().await.is_err() {
@@ -232,10 +249,12 @@ async fn core(config: &Config, store: Arc<dyn Store>) -> Result<Core, StartError
     });
     Ok(Core {
         vault,
-        discovery: Discovery::new(egress.clone(), ambient.clone()),
+        discovery: Discovery::new(egress.clone(), shared.cache, ambient.clone()),
         egress,
         audit: flow::audit::AuditWriter::start(store.clone()),
         token_reads: flow::token_reads::TokenReads::start(store.clone()),
+        limits: shared.limits,
+        notices: shared.notices,
         authenticator: flow::authenticate::Authenticator::default(),
         refreshes: flow::refresh::Refreshes::default(),
         state_key: StateKey::new(config.state_key.expose_secret()),

@@ -66,6 +66,8 @@ kinds! {
     ProviderExists => "PROVIDER_EXISTS", 6, 409;
     /// Fields of the request are malformed; the violations say which.
     InvalidArgument => "INVALID_ARGUMENT", 3, 400;
+    /// The key has made more requests than it may for now.
+    RateLimited => "RATE_LIMITED", 8, 429;
     /// The provider can't be reached or is overloaded.
     ProviderUnavailable => "PROVIDER_UNAVAILABLE", 14, 503;
     /// A refresh was sent and its outcome is not known.

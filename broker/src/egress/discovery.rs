@@ -1,26 +1,19 @@
-//! OpenID Connect Discovery 1.0 and JWKS (RFC 7517), cached in the process.
-//! Only good answers are kept, and keys only until an unknown one is asked for.
+//! OpenID Connect Discovery 1.0 and JWKS (RFC 7517), cached. Only good answers
+//! are kept, and keys only until an unknown one is asked for.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
-use chrono::TimeDelta;
-use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Egress, EgressAnswer, EgressRequest};
-use crate::domain::{Timestamp, ambient::Ambient};
-
-const TIMEOUT: Duration = Duration::from_secs(10);
-const MIN_AGE: TimeDelta = TimeDelta::minutes(1);
-const DEFAULT_AGE: TimeDelta = TimeDelta::minutes(10);
-const MAX_AGE: TimeDelta = TimeDelta::hours(1);
-/// Unknown keys make us ask again, but not more often than this.
-const REFETCH_INTERVAL: TimeDelta = TimeDelta::seconds(10);
+use super::{
+    Egress,
+    documents::{Documents, Wanted},
+};
+use crate::{
+    cache::Cache,
+    domain::{Timestamp, ambient::Ambient},
+};
 
 /// What a provider's discovery document says.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,41 +34,36 @@ pub struct Metadata {
 }
 
 /// Why there is no metadata or no key.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum DiscoveryError {
     /// The provider can't be reached, or has a fault: later may be better.
     #[error("the document can't be fetched")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The document is unusable.
     #[error("{0}")]
     Unusable(&'static str),
 }
 
-struct Kept<T> {
-    value: Arc<T>,
-    fetched_at: Timestamp,
-    until: Timestamp,
+/// A provider's keys.
+#[derive(Debug, Clone)]
+pub struct KeySet {
+    /// The JWK set (RFC 7517 §5).
+    pub json: String,
+    /// When the provider said so.
+    pub fetched_at: Timestamp,
 }
-
-type Cache<T> = Mutex<HashMap<String, Kept<T>>>;
 
 /// Fetches and keeps discovery documents and key sets.
 pub struct Discovery {
-    egress: Egress,
-    ambient: Ambient,
-    metadata: Cache<Metadata>,
-    keys: Cache<Vec<u8>>,
+    documents: Documents,
 }
 
 impl Discovery {
-    /// A cache over the egress client.
+    /// Over the egress client and a cache.
     #[must_use]
-    pub fn new(egress: Egress, ambient: Ambient) -> Self {
+    pub fn new(egress: Egress, cache: Arc<dyn Cache>, ambient: Ambient) -> Self {
         Self {
-            egress,
-            ambient,
-            metadata: Cache::default(),
-            keys: Cache::default(),
+            documents: Documents::new(egress, cache, ambient),
         }
     }
 
@@ -85,11 +73,6 @@ impl Discovery {
     /// # Errors
     /// See [`DiscoveryError`].
     pub async fn metadata(&self, issuer: &str) -> Result<Arc<Metadata>, DiscoveryError> {
-        let now = self.ambient.now();
-        if let Some(kept) = get(&self.metadata, issuer, |kept| now < kept.until) {
-            count("cached");
-            return Ok(kept);
-        }
         let url = format!(
             "{}/.well-known/openid-configuration",
             issuer.trim_end_matches('/')
@@ -97,119 +80,71 @@ impl Discovery {
         let url = url
             .parse()
             .map_err(|_| DiscoveryError::Unusable("the issuer is not a URL"))?;
-        let fetched = self.fetch(url).await.and_then(|answer| {
-            let metadata: Metadata = serde_json::from_slice(&answer.body)
-                .map_err(|_| DiscoveryError::Unusable("the discovery document is malformed"))?;
-            if metadata.issuer == issuer {
-                Ok((metadata, answer.headers))
-            } else {
-                Err(DiscoveryError::Unusable(
-                    "the discovery document names another issuer than the configured one",
-                ))
-            }
-        });
-        count(if fetched.is_ok() { "success" } else { "error" });
-        let (metadata, headers) = fetched?;
-        Ok(keep(&self.metadata, issuer, metadata, now, &headers))
+        let wanted = Wanted {
+            name: name_of(issuer),
+            url,
+            newer_than: None,
+        };
+        let document = self
+            .documents
+            .get(wanted, |body| parse(issuer, body).map(drop))
+            .await;
+        let result = match &document {
+            Ok((_, true)) => "success",
+            Ok((_, false)) => "cached",
+            Err(_) => "error",
+        };
+        metrics::counter!("oidc_discovery_total", "result" => result).increment(1);
+        // Checked again: whoever keeps it may not be the one who fetched it.
+        parse(issuer, &document?.0.body).map(Arc::new)
     }
 
-    /// The key set at a URI, as JSON. `stale` is one that lacked a key: then a
-    /// newer one is fetched, within a limit.
+    /// The key set at a URI. `stale` is one that lacked a key: then a newer
+    /// one is fetched, within a limit.
     ///
     /// # Errors
     /// See [`DiscoveryError`].
     pub async fn keys(
         &self,
         jwks_uri: &Url,
-        stale: Option<&Arc<Vec<u8>>>,
-    ) -> Result<Arc<Vec<u8>>, DiscoveryError> {
-        let now = self.ambient.now();
-        let kept = get(&self.keys, jwks_uri.as_str(), |kept| {
-            let lacking = stale.is_some_and(|stale| Arc::ptr_eq(stale, &kept.value));
-            now < kept.until && !(lacking && now - kept.fetched_at >= REFETCH_INTERVAL)
-        });
-        if let Some(kept) = kept {
-            return Ok(kept);
-        }
-        let answer = self.fetch(jwks_uri.clone()).await?;
-        if serde_json::from_slice::<serde_json::Value>(&answer.body).is_err() {
-            return Err(DiscoveryError::Unusable("the key set is malformed"));
-        }
-        Ok(keep(
-            &self.keys,
-            jwks_uri.as_str(),
-            answer.body.to_vec(),
-            now,
-            &answer.headers,
+        stale: Option<&KeySet>,
+    ) -> Result<KeySet, DiscoveryError> {
+        let wanted = Wanted {
+            name: format!("jwks:{jwks_uri}"),
+            url: jwks_uri.clone(),
+            newer_than: stale.map(|stale| stale.fetched_at),
+        };
+        let is_json = |body: &str| {
+            serde_json::from_str::<serde::de::IgnoredAny>(body)
+                .map(drop)
+                .map_err(|_| DiscoveryError::Unusable("the key set is malformed"))
+        };
+        let (document, _) = self.documents.get(wanted, is_json).await?;
+        Ok(KeySet {
+            json: document.body,
+            fetched_at: document.fetched_at,
+        })
+    }
+
+    /// Forgets what an issuer announced: a provider of it was changed, so that
+    /// whoever mended something does not wait for a cache.
+    pub async fn forget(&self, issuer: &str) {
+        self.documents.forget(&name_of(issuer)).await;
+    }
+}
+
+fn name_of(issuer: &str) -> String {
+    format!("discovery:{issuer}")
+}
+
+fn parse(issuer: &str, body: &str) -> Result<Metadata, DiscoveryError> {
+    let metadata: Metadata = serde_json::from_str(body)
+        .map_err(|_| DiscoveryError::Unusable("the discovery document is malformed"))?;
+    if metadata.issuer == issuer {
+        Ok(metadata)
+    } else {
+        Err(DiscoveryError::Unusable(
+            "the discovery document names another issuer than the configured one",
         ))
     }
-
-    async fn fetch(&self, url: Url) -> Result<EgressAnswer, DiscoveryError> {
-        let headers =
-            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
-        let request = EgressRequest {
-            method: Method::GET,
-            url,
-            headers,
-            body: vec![],
-            timeout: TIMEOUT,
-        };
-        let answer = self
-            .egress
-            .send(request)
-            .await
-            .map_err(|error| match error {
-                super::EgressError::Refused(_) => {
-                    DiscoveryError::Unusable("the egress guard refuses the URL")
-                }
-                error => DiscoveryError::Unavailable(error.into()),
-            })?;
-        match answer.status.as_u16() {
-            200 => Ok(answer),
-            429 | 500.. => Err(DiscoveryError::Unavailable(
-                format!("status {}", answer.status).into(),
-            )),
-            _ => Err(DiscoveryError::Unusable(
-                "there is no document at the well-known path",
-            )),
-        }
-    }
-}
-
-fn count(result: &'static str) {
-    metrics::counter!("oidc_discovery_total", "result" => result).increment(1);
-}
-
-fn get<T>(cache: &Cache<T>, key: &str, good: impl Fn(&Kept<T>) -> bool) -> Option<Arc<T>> {
-    let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    cache
-        .get(key)
-        .filter(|kept| good(kept))
-        .map(|kept| kept.value.clone())
-}
-
-fn keep<T>(cache: &Cache<T>, key: &str, value: T, now: Timestamp, headers: &HeaderMap) -> Arc<T> {
-    let value = Arc::new(value);
-    let kept = Kept {
-        value: value.clone(),
-        fetched_at: now,
-        until: now + max_age(headers),
-    };
-    cache
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(key.to_owned(), kept);
-    value
-}
-
-/// How long an answer is fresh (RFC 9111 §5.2.2.1), within our own bounds.
-fn max_age(headers: &HeaderMap) -> TimeDelta {
-    let named = headers
-        .get_all(header::CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok())
-        .and_then(TimeDelta::try_seconds);
-    named.unwrap_or(DEFAULT_AGE).clamp(MIN_AGE, MAX_AGE)
 }

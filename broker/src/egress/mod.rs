@@ -9,6 +9,7 @@ use tracing::{Instrument, Span, field::Empty};
 use url::Url;
 
 pub mod discovery;
+mod documents;
 pub mod guard;
 
 use guard::{Guard, GuardedResolver};

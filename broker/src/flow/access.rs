@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Core;
+use crate::cache::notices::Notice;
 use crate::domain::{
     Timestamp,
     access::{ApiKey, Caller, KeyHash, Scope},
@@ -115,6 +116,7 @@ pub async fn delete(core: &Core, caller: &Caller, id: ApiKeyId) -> Result<()> {
         return Err(not_found());
     }
     core.authenticator.forget(|key| key.id == id);
+    core.notices.announce(&Notice::ApiKeyDeleted(id.0)).await;
     Ok(())
 }
 

@@ -59,6 +59,23 @@ impl Authenticator {
     }
 }
 
+/// Takes one request of a key.
+///
+/// # Errors
+/// RATE_LIMITED, with how long to wait.
+pub async fn limit(core: &Core, key: &ApiKey) -> Result<()> {
+    let Some(limits) = &core.limits else {
+        return Ok(());
+    };
+    limits.take(&key.id.to_string()).await.map_err(|wait| {
+        Error::new(
+            ErrorKind::RateLimited,
+            "this API key has made more requests than it may; wait as long as retry_delay says, or spread the requests",
+        )
+        .retry_after(Some(wait))
+    })
+}
+
 /// The key with this secret.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
+    cache::{limits::RateLimits, notices::Notices},
     domain::{ambient::Ambient, return_url::ReturnUrlPolicy, state::StateKey},
     egress::{Egress, discovery::Discovery},
     store::Store,
@@ -21,6 +22,7 @@ pub mod complete;
 pub mod connect;
 pub mod connections;
 pub mod fetch_token;
+pub mod notices;
 pub mod open_consent;
 pub mod providers;
 pub mod refresh;
@@ -47,6 +49,10 @@ pub struct Core {
     pub audit: audit::AuditWriter,
     /// What GetToken reads, in group queries.
     pub token_reads: token_reads::TokenReads,
+    /// How often each key may call; none where no limit is set.
+    pub limits: Option<RateLimits>,
+    /// Tells the other brokers what ends their caches.
+    pub notices: Notices,
     /// Callers' keys.
     pub authenticator: authenticate::Authenticator,
     /// Refreshes under way in this process.

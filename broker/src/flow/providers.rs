@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Core;
+use crate::cache::notices::Notice;
 use crate::domain::{
     access::Caller,
     audit::{Action, Actor, AuditEvent},
@@ -218,6 +219,7 @@ pub async fn update(
         .update_provider(&provider, read.updated_at, event)
         .await?
     {
+        forget_issuer(core, &provider).await;
         return Ok(provider);
     }
     get(core, caller, &provider.name).await?;
@@ -225,6 +227,16 @@ pub async fn update(
         ErrorKind::StoreUnavailable,
         "the provider was changed meanwhile; try again",
     ))
+}
+
+/// Whoever mended a provider does not wait for a cache, on any broker.
+async fn forget_issuer(core: &Core, provider: &Provider) {
+    let issuer = &provider.definition.oauth2.issuer;
+    if !issuer.is_empty() {
+        core.discovery.forget(issuer).await;
+        let notice = Notice::IssuerChanged(issuer.clone());
+        core.notices.announce(&notice).await;
+    }
 }
 
 /// Who can change where a secret is sent could have it sent to themselves: so
@@ -292,6 +304,7 @@ pub async fn delete(core: &Arc<Core>, caller: &Caller, name: &str, force: bool) 
             .delete_provider(provider.workspace_id, provider.id, event)
             .await?
         {
+            forget_issuer(core, &provider).await;
             return Ok(());
         }
         get(core, caller, name).await?;

@@ -1,6 +1,7 @@
 //! Workspaces.
 
 use super::Core;
+use crate::cache::notices::Notice;
 use crate::domain::{
     access::Caller,
     audit::{Action, Actor, AuditEvent},
@@ -121,5 +122,6 @@ pub async fn delete(core: &Core, caller: &Caller, id: WorkspaceId, force: bool) 
     }
     core.vault.forget(id);
     core.authenticator.forget_workspace(id);
+    core.notices.announce(&Notice::WorkspaceDeleted(id.0)).await;
     Ok(())
 }

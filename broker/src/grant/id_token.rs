@@ -2,7 +2,7 @@
 //! the client that the provider's definition names, never those that the token
 //! names itself.
 
-use std::{str::FromStr, sync::Arc};
+use std::str::FromStr;
 
 use openidconnect::ClaimsVerificationError;
 use openidconnect::{
@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     domain::{ambient::Ambient, provider::OAuth2Client},
-    egress::discovery::{Discovery, DiscoveryError, Metadata},
+    egress::discovery::{Discovery, DiscoveryError, KeySet, Metadata},
 };
 
 /// Signatures by a key pair only: a shared secret would let the client sign.
@@ -102,12 +102,12 @@ enum Failure {
 fn verify_once(
     token: &CoreIdToken,
     client: &OAuth2Client,
-    keys: &Arc<Vec<u8>>,
+    keys: &KeySet,
     nonce: Option<&Nonce>,
     ambient: &Ambient,
 ) -> Result<String, Failure> {
     let keys: CoreJsonWebKeySet =
-        serde_json::from_slice(keys).map_err(|_| Failure::Other("the key set is malformed"))?;
+        serde_json::from_str(&keys.json).map_err(|_| Failure::Other("the key set is malformed"))?;
     let issuer = IssuerUrl::new(client.issuer.clone())
         .map_err(|_| Failure::Other("the issuer is malformed"))?;
     let now = ambient.now();

@@ -21,7 +21,10 @@ use crate::{
         access::{Caller, KeyHash, Scope},
         error::{Error, ErrorKind},
     },
-    flow::{Core, authenticate::authenticate},
+    flow::{
+        Core,
+        authenticate::{authenticate, limit},
+    },
 };
 
 /// The caller's own key, beside the service key.
@@ -97,6 +100,7 @@ impl Rules {
         let key = authenticate(&self.core, secret)
             .await
             .map_err(Refusal::Call)?;
+        limit(&self.core, &key).await.map_err(Refusal::Call)?;
         if !key.holds(scope) {
             let message = format!("this needs an API key with the scope {scope}");
             return Err(Refusal::Call(

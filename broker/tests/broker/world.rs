@@ -185,6 +185,7 @@ impl World {
         let settings = owned(&all);
         let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
         config.development = true;
+        config.redis_patience = crate::shared::PATIENT;
         config.migrate = true;
         config.public_listener = Some(public);
         config.ambient = Ambient {
@@ -273,6 +274,11 @@ impl World {
         self.start_another(&[], None).await
     }
 
+    /// The same, with some settings changed.
+    pub async fn join_with(&self, settings: &[(&str, &str)]) -> Joined {
+        self.start_another(settings, None).await
+    }
+
     async fn start_another(
         &self,
         settings: &[(&str, &str)],
@@ -288,6 +294,7 @@ impl World {
         all.extend(settings.iter().filter(|own| !own.1.is_empty()));
         let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
         config.development = true;
+        config.redis_patience = crate::shared::PATIENT;
         config.public_listener = public;
         config.ambient = Ambient {
             clock: Arc::new(self.clock.clone()),
@@ -506,6 +513,17 @@ impl Joined {
     /// A REST call to its gateway with the admin key.
     pub async fn call(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
         rest(&self.http, &self.gateway_url, ADMIN_KEY, method, path, body).await
+    }
+
+    /// The same with another key.
+    pub async fn call_as(
+        &self,
+        key: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        rest(&self.http, &self.gateway_url, key, method, path, body).await
     }
 
     pub async fn token(&self, id: &str) -> (StatusCode, Value) {

@@ -64,6 +64,7 @@ impl World {
         let services = Services::start(Plan {
             data_dir: place,
             database_url: None,
+            redis_url: None,
             gateway: free,
             internal: bind("a free port,", free)?,
             public: bind("a free port,", free)?,

@@ -33,6 +33,7 @@ pub async fn run(arguments: &UpArguments) -> Result<(), Failure> {
     let mut services = Services::start(Plan {
         data_dir: &data_dir.path,
         database_url: arguments.database_url.as_deref(),
+        redis_url: arguments.redis_url.as_deref(),
         gateway: arguments.listen,
         internal,
         public,

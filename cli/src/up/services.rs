@@ -31,6 +31,8 @@ pub struct Plan<'a> {
     pub data_dir: &'a Path,
     /// PostgreSQL, or the embedded SQLite.
     pub database_url: Option<&'a str>,
+    /// Redis, or memory.
+    pub redis_url: Option<&'a str>,
     /// Where the gateway listens.
     pub gateway: SocketAddr,
     /// The broker's internal socket.
@@ -213,6 +215,7 @@ fn settings(plan: &Plan<'_>, public: SocketAddr) -> Settings {
     Settings::from_map([
         ("DATA_DIR", plan.data_dir.display().to_string()),
         ("DATABASE_URL", database_url.to_owned()),
+        ("REDIS_URL", plan.redis_url.unwrap_or_default().to_owned()),
         ("BASE_URL", format!("http://{public}")),
         ("API_KEYS", plan.keys.service.clone()),
         ("STATE_KEY", plan.keys.state.clone()),

@@ -73,6 +73,7 @@ const FENCED: &[&str] = &[
     "tonic",
     "prost",
     "axum",
+    "redis",
 ];
 
 const NOTHING: &[&str] = &[];
@@ -132,13 +133,14 @@ pub const CRATES: &[CrateRule] = &[
         crates: &["dromos_serve"],
         modules: &[
             module("domain", Only(NOTHING), NOTHING, NOTHING),
-            module("egress", Only(&["domain"]), NOTHING, NOTHING),
+            module("cache", Only(&["domain"]), NOTHING, &["redis"]),
+            module("egress", Only(&["domain", "cache"]), NOTHING, NOTHING),
             module("grant", Only(&["domain", "egress"]), NOTHING, NOTHING),
             module("vault", Only(&["domain"]), NOTHING, NOTHING),
             module("store", Only(&["domain"]), NOTHING, STORAGE),
             module(
                 "flow",
-                Only(&["domain", "grant", "vault", "egress", "store"]),
+                Only(&["domain", "grant", "vault", "egress", "cache", "store"]),
                 &["dromos_strategy"],
                 NOTHING,
             ),

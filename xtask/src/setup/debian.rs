@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::geteuid;
 
 use super::Need;
-use crate::{console, postgres, process};
+use crate::{console, postgres, process, redis};
 
 /// What a PostgreSQL with standbys runs on: a program, what to ask it, and the
 /// package that it comes from.
@@ -23,6 +23,9 @@ pub fn ensure(needs: &[Need], wants_python: bool) -> Result<()> {
     let mut missing = Vec::new();
     if has(Need::Postgres) && postgres::bin().is_none() {
         missing.push("postgresql");
+    }
+    if has(Need::Redis) && !succeeds(redis::PROGRAM, &["--version"]) {
+        missing.push("redis-server");
     }
     if has(Need::Curl) && !succeeds("curl", &["--version"]) {
         missing.push("curl");

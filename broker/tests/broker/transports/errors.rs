@@ -59,6 +59,7 @@ fn rows() -> Vec<Row> {
     rows.extend(statuses());
     rows.extend(failed_refreshes());
     rows.extend(resources());
+    rows.push(too_many());
     rows.extend(faults());
     rows
 }
@@ -88,6 +89,17 @@ fn refused_callers() -> Vec<Row> {
             token(&id).key(Some(&world.api_key(&["connections:read"]).await))
         }),
     ]
+}
+
+fn too_many() -> Row {
+    row!("too many requests of one key", 8, 429, "RATE_LIMITED", covers: RateLimited, retry: 1,
+    |world| {
+        let limited = world.join_with(&[("RATE_LIMIT_PER_KEY", "1")]).await;
+        let (first, _) = limited.call(Method::GET, "/v1/providers", Value::Null).await;
+        assert_eq!(first, StatusCode::OK);
+        let url = limited.gateway_url.clone();
+        check(&nobody()).gateway(url).keep(limited)
+    })
 }
 
 fn not_found() -> Vec<Row> {
