@@ -2,6 +2,8 @@
 //! for metrics that exist, the rules do what their tests say, and every alert
 //! leads to words on what to do.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers")]
+
 use std::{
     collections::BTreeSet,
     fs,
