@@ -53,6 +53,8 @@ pub(crate) enum Failure {
     Protocol,
     /// The broker refused the gateway's own service key.
     ServiceKey,
+    /// It would have gone on, but this gateway is shutting down.
+    Closing,
 }
 
 impl Failure {
@@ -62,11 +64,22 @@ impl Failure {
             Self::Stream => "stream",
             Self::Protocol => "protocol",
             Self::ServiceKey => "service_key",
+            Self::Closing => "closing",
         }
     }
 
     /// Counts and logs the failure; what the caller gets is the same for all.
     pub(crate) fn answer(self) -> Status {
+        if self == Self::Closing {
+            let message = "this gateway is shutting down; call again, and resume";
+            return status::status(
+                Code::Unavailable,
+                "BROKER_UNAVAILABLE",
+                message,
+                Some(RETRY_AFTER),
+                &[],
+            );
+        }
         metrics::counter!("gateway_broker_errors_total", "kind" => self.label()).increment(1);
         match self {
             Self::ServiceKey => {

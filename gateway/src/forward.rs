@@ -16,6 +16,7 @@ use dromos_serve::{Deadline, status, traces::RpcCall};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::Service;
 
@@ -34,28 +35,43 @@ const BROKER_CONNECTIONS: &str = "/dromos.broker.v1.ConnectionService/";
 /// the refusal of everything else) to `local`.
 #[derive(Debug, Clone)]
 pub(crate) struct Forward {
-    targets: Arc<HashMap<String, PathAndQuery>>,
+    targets: Arc<HashMap<String, Target>>,
     service_key: HeaderValue,
     broker: Broker,
     local: Routes,
+    closing: CancellationToken,
+}
+
+/// Where a public method leads.
+#[derive(Debug, Clone)]
+struct Target {
+    path: PathAndQuery,
+    streams: bool,
 }
 
 impl Forward {
-    /// `rules` are the gRPC paths that have an access rule.
+    /// `rules` are the gRPC paths that have an access rule, each with whether
+    /// its answer is a stream. Streams end when `closing` is cancelled.
     pub(crate) fn new<'a>(
-        rules: impl IntoIterator<Item = &'a str>,
+        rules: impl IntoIterator<Item = (&'a str, bool)>,
         service_key: HeaderValue,
         broker: Broker,
         local: Routes,
+        closing: CancellationToken,
     ) -> Self {
-        let targets = rules
-            .into_iter()
-            .filter_map(|path| Some((path.to_owned(), target(path)?)));
+        let targets = rules.into_iter().filter_map(|(path, streams)| {
+            let target = Target {
+                path: target(path)?,
+                streams,
+            };
+            Some((path.to_owned(), target))
+        });
         Self {
             targets: Arc::new(targets.collect()),
             service_key,
             broker,
             local,
+            closing,
         }
     }
 }
@@ -100,10 +116,13 @@ impl Service<Request<Body>> for Forward {
             caller_key,
             deadline,
         );
-        let call = RpcCall::start(target.path(), self.broker.host(), outbound.headers_mut());
-        *outbound.uri_mut() = Uri::from(target);
+        let call = RpcCall::start(target.path.path(), self.broker.host(), outbound.headers_mut());
+        *outbound.uri_mut() = Uri::from(target.path);
         let answer = self.broker.call(outbound);
-        Box::pin(async move { Ok(relay(answer.await, call).unwrap_or_else(Status::into_http)) })
+        let closing = target.streams.then(|| self.closing.clone());
+        Box::pin(async move {
+            Ok(relay(answer.await, call, closing).unwrap_or_else(Status::into_http))
+        })
     }
 }
 
@@ -114,7 +133,11 @@ fn refuse(
 }
 
 /// The broker's answer as the caller may see it.
-fn relay(answer: Result<Response<Body>, Status>, call: RpcCall) -> Result<Response<Body>, Status> {
+fn relay(
+    answer: Result<Response<Body>, Status>,
+    call: RpcCall,
+    closing: Option<CancellationToken>,
+) -> Result<Response<Body>, Status> {
     let answer = answer.inspect_err(|status| call.ended(status.code()));
     let (from, body) = answer?.into_parts();
     let content_type = from
@@ -132,7 +155,7 @@ fn relay(answer: Result<Response<Body>, Status>, call: RpcCall) -> Result<Respon
     let body = if ended {
         Body::empty()
     } else {
-        Body::new(ForwardBody::new(body, call))
+        Body::new(ForwardBody::new(body, call, closing))
     };
     let mut response = Response::new(body);
     *response.headers_mut() = headers::response(&from.headers);

@@ -1,6 +1,7 @@
 //! The broker's answer while it is streamed.
 
 use std::{
+    future::Future,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use dromos_serve::traces::RpcCall;
 use http::HeaderMap;
 use http_body::Frame;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
 use crate::{broker::Failure, headers};
@@ -18,14 +20,18 @@ use crate::{broker::Failure, headers};
 pub(crate) struct ForwardBody {
     inner: Body,
     call: RpcCall,
+    /// Of a stream, which would go on for ever: resolves when this gateway
+    /// shuts down.
+    closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     done: bool,
 }
 
 impl ForwardBody {
-    pub(crate) fn new(inner: Body, call: RpcCall) -> Self {
+    pub(crate) fn new(inner: Body, call: RpcCall, closing: Option<CancellationToken>) -> Self {
         Self {
             inner,
             call,
+            closing: closing.map(|closing| Box::pin(closing.cancelled_owned())),
             done: false,
         }
     }
@@ -49,7 +55,21 @@ impl http_body::Body for ForwardBody {
         if self.done {
             return Poll::Ready(None);
         }
-        let trailers = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                // What is there already goes first; then the end, as a status.
+                let closing = self.closing.as_mut();
+                if closing.is_none_or(|closing| closing.as_mut().poll(cx).is_pending()) {
+                    return Poll::Pending;
+                }
+                self.done = true;
+                let trailers = failed(Failure::Closing);
+                self.call.see(&trailers);
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+        };
+        let trailers = match frame {
             Some(Ok(frame)) => match frame.into_trailers() {
                 Err(data) => return Poll::Ready(Some(Ok(data))),
                 Ok(trailers) if headers::refuses_service_key(&trailers) => {

@@ -21,6 +21,7 @@ use dromos_serve::{
 use http::HeaderValue;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use transcode::{BuildError, Transcoder};
@@ -63,6 +64,7 @@ pub struct Gateway {
     local_addr: SocketAddr,
     app: Router,
     options: ListenOptions,
+    closing: CancellationToken,
 }
 
 impl Gateway {
@@ -91,7 +93,8 @@ impl Gateway {
                 .transpose()?,
             ..ListenOptions::default()
         };
-        let app = app(&config).await?;
+        let closing = CancellationToken::new();
+        let app = app(&config, closing.clone()).await?;
         let listener = TcpListener::bind(&config.listen)
             .await
             .map_err(GatewayError::Bind)?;
@@ -101,6 +104,7 @@ impl Gateway {
             local_addr,
             app,
             options,
+            closing,
         })
     }
 
@@ -113,11 +117,15 @@ impl Gateway {
     /// or 30 seconds after.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         tracing::info!(address = %self.local_addr, "the gateway serves");
+        let shutdown = async {
+            shutdown.await;
+            self.closing.cancel();
+        };
         dromos_serve::serve(self.listener, self.app, self.options, shutdown).await;
     }
 }
 
-async fn app(config: &Config) -> Result<Router, GatewayError> {
+async fn app(config: &Config, closing: CancellationToken) -> Result<Router, GatewayError> {
     let services: Vec<String> = POOL
         .services()
         .map(|service| service.full_name().to_owned())
@@ -126,10 +134,11 @@ async fn app(config: &Config) -> Result<Router, GatewayError> {
     let services: Vec<&str> = services.iter().map(String::as_str).collect();
     let broker = Broker::new(config)?;
     let forward = Forward::new(
-        ACCESS.keys().map(String::as_str),
+        ACCESS.keys().map(|path| (path.as_str(), streams(path))),
         service_key(config),
         broker.clone(),
         local(&services).await?,
+        closing,
     );
     let transcoder = Transcoder::builder(POOL.clone())
         .services(services.iter().copied())
@@ -150,6 +159,17 @@ async fn app(config: &Config) -> Result<Router, GatewayError> {
         None => app,
     };
     Ok(observe(app))
+}
+
+/// Whether a method answers with a stream.
+fn streams(path: &str) -> bool {
+    let name = path.trim_start_matches('/').split_once('/');
+    name.and_then(|(service, method)| {
+        let service = POOL.get_service_by_name(service)?;
+        let method = service.methods().find(|found| found.name() == method)?;
+        Some(method.is_server_streaming())
+    })
+    .unwrap_or_default()
 }
 
 /// What the gateway answers by itself: health and reflection.

@@ -4,11 +4,12 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "dromos/v1/access.proto",
     "dromos/v1/audit.proto",
     "dromos/v1/connection.proto",
     "dromos/v1/provider.proto",
+    "dromos/v1/webhook.proto",
     "dromos/v1/workspace.proto",
     "dromos/broker/v1/connection.proto",
 ];

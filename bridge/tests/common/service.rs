@@ -6,12 +6,13 @@ use std::{
 };
 
 use dromos_proto::v1::{
-    CheckConnectionRequest, CheckConnectionResponse, Connection, CredentialPayload,
-    GetConnectionRequest, GetTokenRequest, ListConnectionsRequest, ListConnectionsResponse,
-    ReconnectConnectionRequest, RefreshConnectionRequest, RequestConnectionRequest,
-    RequestConnectionResponse, RevokeConnectionRequest,
-    connection_service_server::ConnectionService,
+    CheckConnectionRequest, CheckConnectionResponse, ConfirmConnectionRequest, Connection,
+    CredentialPayload, GetConnectionRequest, GetTokenRequest, ListConnectionsRequest,
+    ListConnectionsResponse, ReconnectConnectionRequest, RefreshConnectionRequest,
+    RequestConnectionRequest, RequestConnectionResponse, RevokeConnectionRequest,
+    WatchConnectionRequest, WatchConnectionResponse, connection_service_server::ConnectionService,
 };
+use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -144,6 +145,22 @@ impl ConnectionService for Service {
         &self,
         _: Request<RevokeConnectionRequest>,
     ) -> Result<Response<Connection>, Status> {
+        unused()
+    }
+
+    async fn confirm_connection(
+        &self,
+        _: Request<ConfirmConnectionRequest>,
+    ) -> Result<Response<Connection>, Status> {
+        unused()
+    }
+
+    type WatchConnectionStream = BoxStream<'static, Result<WatchConnectionResponse, Status>>;
+
+    async fn watch_connection(
+        &self,
+        _: Request<WatchConnectionRequest>,
+    ) -> Result<Response<Self::WatchConnectionStream>, Status> {
         unused()
     }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use dromos_serve::{GrpcApp, ListenOptions, SettingsError, observe};
 use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, sync::mpsc};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transcode::Transcoder;
 
 use crate::{
@@ -175,8 +175,9 @@ impl Broker {
     /// Serves until `shutdown` resolves; then finishes what is in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         tracing::info!(internal = %self.internal_addr(), public = %self.public_addr(), "the broker serves");
-        let stop = tokio_util::sync::CancellationToken::new();
+        let stop = self.core.closing.clone();
         let upkeep = tokio::spawn(flow::upkeep::run(self.core.clone()));
+        let deliveries = tokio::spawn(flow::deliver::run(self.core.clone()));
         if let Some(heard) = self.heard {
             // Ends with the link to Redis, which the core owns.
             tokio::spawn(flow::notices::run(Arc::downgrade(&self.core), heard));
@@ -196,6 +197,8 @@ impl Broker {
         };
         tokio::join!(internal, public, stopping);
         upkeep.abort();
+        // It ends by itself, once what it was sending has ended.
+        let _ = deliveries.await;
         // An exchange that was sent is worth waiting for: its answer may hold
         // the only refresh token that still works.
         self.core.tasks.close();
@@ -266,6 +269,7 @@ async fn core(
         allow_private_networks: config.allow_private_networks,
         owner: ambient.id(),
         tasks: TaskTracker::new(),
+        closing: CancellationToken::new(),
         store,
         ambient,
     })

@@ -52,6 +52,20 @@ actions! {
     ApiKeyCreated => "api_key.created";
     /// An API key was deleted.
     ApiKeyDeleted => "api_key.deleted";
+    /// A consent yielded a credential that waits for its confirmation.
+    ConnectionConfirmationRequested => "connection.confirmation_requested";
+    /// A webhook was created.
+    WebhookCreated => "webhook.created";
+    /// A webhook was changed.
+    WebhookUpdated => "webhook.updated";
+    /// A webhook was deleted.
+    WebhookDeleted => "webhook.deleted";
+    /// A webhook got a new secret.
+    WebhookSecretRotated => "webhook.secret_rotated";
+    /// A webhook's endpoint wanted no more.
+    WebhookDisabled => "webhook.disabled";
+    /// A message to a webhook is sent again.
+    WebhookDeliveryReplayed => "webhook.delivery_replayed";
     /// A workspace was created.
     WorkspaceCreated => "workspace.created";
     /// A workspace was changed.

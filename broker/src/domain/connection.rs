@@ -134,6 +134,8 @@ pub struct Connection {
 
 /// The reason of a consent that nobody completed in time.
 pub const CONSENT_TIMEOUT: &str = "consent_timeout";
+/// The reason of a credential that ran out and can't be refreshed.
+pub const CREDENTIAL_EXPIRED: &str = "credential_expired";
 
 impl Connection {
     /// The status and its reason at a time: time itself fails a consent that
@@ -146,7 +148,7 @@ impl Connection {
             }
             Status::Active if !self.refreshable && self.expires_at.is_some_and(|at| at <= now) => (
                 self.status.after(Event::ExpiredUnrefreshable),
-                "credential_expired",
+                CREDENTIAL_EXPIRED,
             ),
             status => (status, &self.reason),
         }

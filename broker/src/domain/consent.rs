@@ -39,6 +39,8 @@ pub struct Consent {
     pub expires_at: Timestamp,
     /// When it was completed, refused or superseded.
     pub spent_at: Option<Timestamp>,
+    /// Whether what it yields waits until the application confirms it.
+    pub require_confirmation: bool,
 }
 
 impl Consent {

@@ -48,6 +48,10 @@ kinds! {
     ApiKeyNotFound => "API_KEY_NOT_FOUND", 5, 404;
     /// No such workspace.
     WorkspaceNotFound => "WORKSPACE_NOT_FOUND", 5, 404;
+    /// No such webhook in the caller's workspace.
+    WebhookNotFound => "WEBHOOK_NOT_FOUND", 5, 404;
+    /// No such delivery of this webhook.
+    WebhookDeliveryNotFound => "WEBHOOK_DELIVERY_NOT_FOUND", 5, 404;
     /// The user has not consented yet.
     ConnectionPending => "CONNECTION_PENDING", 9, 400;
     /// The consent failed.
@@ -74,6 +78,8 @@ kinds! {
     RefreshUncertain => "REFRESH_UNCERTAIN", 14, 503;
     /// The database can't be reached.
     StoreUnavailable => "STORE_UNAVAILABLE", 14, 503;
+    /// This broker is going away; another one, or its successor, answers.
+    BrokerUnavailable => "BROKER_UNAVAILABLE", 14, 503;
     /// The call's deadline passed.
     DeadlineExceeded => "DEADLINE_EXCEEDED", 4, 504;
     /// A fault of ours; nothing inside is told.
@@ -118,7 +124,9 @@ impl Error {
             ErrorKind::ProviderUnavailable | ErrorKind::RefreshUncertain => {
                 Some(Duration::from_secs(5))
             }
-            ErrorKind::StoreUnavailable => Some(Duration::from_secs(1)),
+            ErrorKind::StoreUnavailable | ErrorKind::BrokerUnavailable => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         };
         Self {

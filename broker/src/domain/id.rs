@@ -53,6 +53,12 @@ ids! {
     DataKeyId;
     /// An audit event's id.
     AuditEventId;
+    /// An event's id, as watches and webhooks are told it.
+    EventId;
+    /// A webhook's id.
+    WebhookId;
+    /// The id of a message to a webhook.
+    DeliveryId;
 }
 
 impl WorkspaceId {

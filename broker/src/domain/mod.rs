@@ -4,10 +4,12 @@
 pub mod access;
 pub mod ambient;
 pub mod audit;
+pub mod confirmation;
 pub mod connection;
 pub mod consent;
 pub mod credential;
 pub mod error;
+pub mod event;
 pub mod id;
 pub mod page;
 pub mod provider;
@@ -16,6 +18,7 @@ pub mod return_url;
 pub mod sealed;
 pub mod state;
 pub mod url_template;
+pub mod webhook;
 pub mod workspace;
 
 /// A point in time, UTC, microseconds (what PostgreSQL keeps).

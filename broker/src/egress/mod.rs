@@ -109,6 +109,27 @@ impl Egress {
     /// # Errors
     /// See [`EgressError`].
     pub async fn send(&self, request: EgressRequest) -> Result<EgressAnswer, EgressError> {
+        self.exchange(request, true).await
+    }
+
+    /// The same, of which only the status matters: the answer's body is not
+    /// read, however long it is.
+    ///
+    /// # Errors
+    /// See [`EgressError`].
+    pub async fn send_and_ignore_body(
+        &self,
+        request: EgressRequest,
+    ) -> Result<StatusCode, EgressError> {
+        let answer = self.exchange(request, false).await?;
+        Ok(answer.status)
+    }
+
+    async fn exchange(
+        &self,
+        request: EgressRequest,
+        wants_body: bool,
+    ) -> Result<EgressAnswer, EgressError> {
         self.guard
             .check(&request.url)
             .map_err(EgressError::Refused)?;
@@ -130,6 +151,13 @@ impl Egress {
                         EgressError::NoAnswer(Some(error))
                     }
                 })?;
+            if !wants_body {
+                return Ok(EgressAnswer {
+                    status: response.status(),
+                    headers: HeaderMap::new(),
+                    body: Bytes::new(),
+                });
+            }
             read(response).await
         };
         let answer = tokio::time::timeout(request.timeout, exchange.instrument(span.clone()))

@@ -13,11 +13,13 @@ use super::Core;
 use crate::domain::{
     access::{ApiKey, KeyHash},
     error::{Error, ErrorKind, Result},
-    id::WorkspaceId,
+    id::{ApiKeyId, WorkspaceId},
 };
 
 /// A key that was deleted on another broker is refused after this long.
 const CACHE_TIME: Duration = Duration::from_secs(5);
+/// How old the look at a stream's key may be.
+const LOOK_TIME: Duration = Duration::from_secs(2);
 /// `last_used_at` is true to this.
 const USE_RESOLUTION: TimeDelta = TimeDelta::minutes(1);
 /// Keys kept; beyond that, all are looked up again.
@@ -27,6 +29,8 @@ const CACHE_SIZE: usize = 10_000;
 #[derive(Default)]
 pub struct Authenticator {
     seen: Mutex<HashMap<KeyHash, (Arc<ApiKey>, Instant)>>,
+    /// Keys of streams, when they were last found in the store.
+    living: Mutex<HashMap<ApiKeyId, Instant>>,
 }
 
 impl Authenticator {
@@ -51,6 +55,11 @@ impl Authenticator {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|_, entry| !is_deleted(&entry.0));
+        // Which of them match can't be told: all are asked for again.
+        self.living
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Forgets a workspace's keys.
@@ -74,6 +83,46 @@ pub async fn limit(core: &Core, key: &ApiKey) -> Result<()> {
         )
         .retry_after(Some(wait))
     })
+}
+
+/// Whether the key that began a stream is still there and valid; true to
+/// [`LOOK_TIME`] for one that another broker deletes.
+///
+/// # Errors
+/// UNAUTHENTICATED where it is not; STORE_UNAVAILABLE.
+pub async fn still_valid(core: &Core, key: &ApiKey) -> Result<()> {
+    let refused = || {
+        Error::new(
+            ErrorKind::Unauthenticated,
+            "the API key is not valid any more",
+        )
+    };
+    if !key.is_valid_at(core.ambient.now()) {
+        return Err(refused());
+    }
+    let living = || {
+        let living = core.authenticator.living.lock();
+        living.unwrap_or_else(PoisonError::into_inner)
+    };
+    let seen = living().get(&key.id).copied();
+    if seen.is_some_and(|seen| seen.elapsed() < LOOK_TIME) {
+        return Ok(());
+    }
+    let began = Instant::now();
+    if core
+        .store
+        .api_key(key.workspace_id, key.id)
+        .await?
+        .is_none()
+    {
+        return Err(refused());
+    }
+    let mut living = living();
+    if living.len() >= CACHE_SIZE {
+        living.clear();
+    }
+    living.insert(key.id, began);
+    Ok(())
 }
 
 /// The key with this secret.

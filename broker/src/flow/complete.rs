@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Core, open_consent::open_secrets, upstream::keep_and_tell};
+use super::{Core, confirm, open_consent::open_secrets, upstream::keep_and_tell};
 use crate::{
     domain::{
         audit::{Action, Actor, AuditEvent},
@@ -14,7 +14,7 @@ use crate::{
         consent::Consent,
         credential::TokenSet,
         error::{Error, ErrorKind, Result},
-        id::ProviderId,
+        id::{ConsentId, ProviderId},
         provider::Provider,
         return_url::with_outcome,
         state::{cookie_name, hash},
@@ -109,7 +109,15 @@ pub async fn complete(
     let outcome = finish(core, &consent, &provider, &connection, &callback).await;
     let connection_id = connection.id.to_string();
     let location = match outcome {
-        Ok(()) => with_outcome(&consent.return_url, &connection_id, None),
+        Ok(code) => {
+            let mut location = with_outcome(&consent.return_url, &connection_id, None);
+            if let Some(code) = code {
+                location
+                    .query_pairs_mut()
+                    .append_pair("confirmation_code", code.expose_secret());
+            }
+            location
+        }
         Err(failure) => {
             let event = AuditEvent::new(
                 &core.ambient,
@@ -179,7 +187,7 @@ async fn finish(
     provider: &Provider,
     connection: &Connection,
     callback: &Callback,
-) -> std::result::Result<(), Failure> {
+) -> std::result::Result<Option<SecretString>, Failure> {
     let client = &provider.definition.oauth2;
     let endpoints =
         endpoints::resolve(client, &connection.connection_config, &core.discovery).await?;
@@ -241,17 +249,49 @@ async fn finish(
         // Nobody asked for it, or there is no issuer to verify it against.
         tokens.id_token = None;
     }
-    store(
-        core,
-        consent,
-        provider,
-        connection,
-        &tokens,
+    let granted = Granted {
+        scopes: super::sealing::granted_scopes(&tokens, provider)
+            .unwrap_or_else(|| consent.scopes.clone()),
         subject,
         token_origin,
-        &callback.request_id,
-    )
-    .await
+    };
+    let event = |action| {
+        let actor = Actor::Anonymous(consent.workspace_id, &callback.request_id);
+        AuditEvent::new(&core.ambient, action, actor).about(
+            connection.id,
+            &connection.user_id,
+            &connection.provider_name,
+        )
+    };
+    let completion = if consent.require_confirmation {
+        let event = event(Action::ConnectionConfirmationRequested);
+        match confirm::hold(core, consent, connection, &tokens, granted, event).await? {
+            Some(code) => return Ok(Some(code)),
+            None => Completion::Superseded,
+        }
+    } else {
+        let by = By::Consent(consent.id);
+        let event = || event(Action::ConnectionActivated);
+        activate(core, connection, provider, &tokens, &granted, by, event).await?
+    };
+    match completion {
+        Completion::Done => Ok(None),
+        Completion::Conflict => Err(Failure::new("server_error")),
+        Completion::Superseded => {
+            // Of a connection that was revoked meanwhile nothing may live on
+            // at the provider.
+            let held = core
+                .store
+                .connection(connection.workspace_id, connection.id);
+            if held
+                .await?
+                .is_some_and(|held| held.status == Status::Revoked)
+            {
+                keep_and_tell(core, connection, &tokens).await?;
+            }
+            Err(Failure::new("superseded"))
+        }
+    }
 }
 
 /// RFC 9207 §2.4: an announced `iss` must be there, and one that is there must
@@ -333,22 +373,39 @@ async fn verify(
     })
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what a consent yielded, once, at its end"
-)]
-async fn store(
+/// What a provider granted, beside the tokens.
+pub(super) struct Granted {
+    /// The scopes.
+    pub scopes: Vec<String>,
+    /// Who consented.
+    pub subject: Option<String>,
+    /// The origin of the token endpoint.
+    pub token_origin: String,
+}
+
+/// What makes a connection ACTIVE.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By {
+    /// The consent itself.
+    Consent(ConsentId),
+    /// The confirmation of a consent that waited for it.
+    Confirmation(ConsentId),
+}
+
+/// Makes the tokens the connection's credential.
+pub(super) async fn activate(
     core: &Core,
-    consent: &Consent,
-    provider: &Provider,
     connection: &Connection,
+    provider: &Provider,
     tokens: &TokenSet,
-    subject: Option<String>,
-    token_origin: String,
-    request_id: &str,
-) -> std::result::Result<(), Failure> {
-    let scopes =
-        super::sealing::granted_scopes(tokens, provider).unwrap_or_else(|| consent.scopes.clone());
+    granted: &Granted,
+    by: By,
+    event: impl Fn() -> AuditEvent,
+) -> Result<Completion> {
+    let (consent_id, confirmed) = match by {
+        By::Consent(id) => (id, false),
+        By::Confirmation(id) => (id, true),
+    };
     // Another credential may be stored in between; then this one is sealed anew.
     for _ in 0..5 {
         let held = core
@@ -364,47 +421,24 @@ async fn store(
             provider,
             tokens,
             None,
-            &token_origin,
+            &granted.token_origin,
         )
         .await?;
         let completed = CompletedConsent {
             workspace_id: connection.workspace_id,
             connection_id: connection.id,
-            consent_id: consent.id,
+            consent_id,
             at: core.ambient.now(),
             generation,
             credential,
-            scopes: scopes.clone(),
-            subject: subject.clone(),
+            scopes: granted.scopes.clone(),
+            subject: granted.subject.clone(),
+            confirmed,
         };
-        let event = AuditEvent::new(
-            &core.ambient,
-            Action::ConnectionActivated,
-            Actor::Anonymous(consent.workspace_id, request_id),
-        )
-        .about(
-            connection.id,
-            &connection.user_id,
-            &connection.provider_name,
-        );
-        match core.store.complete_consent(completed, event).await? {
-            Completion::Done => return Ok(()),
-            Completion::Superseded => {
-                // Of a connection that was revoked meanwhile nothing may live
-                // on at the provider.
-                let held = core
-                    .store
-                    .connection(connection.workspace_id, connection.id);
-                if held
-                    .await?
-                    .is_some_and(|held| held.status == Status::Revoked)
-                {
-                    keep_and_tell(core, connection, tokens).await?;
-                }
-                return Err(Failure::new("superseded"));
-            }
+        match core.store.complete_consent(completed, event()).await? {
             Completion::Conflict => {}
+            outcome => return Ok(outcome),
         }
     }
-    Err(Failure::new("server_error"))
+    Ok(Completion::Conflict)
 }

@@ -51,6 +51,8 @@ pub struct ConnectRequest {
     pub connection_config: BTreeMap<String, String>,
     /// The application's notes.
     pub metadata: BTreeMap<String, String>,
+    /// Whether what the consent yields waits until the application confirms it.
+    pub require_confirmation: bool,
 }
 
 /// A consent that was begun.
@@ -145,6 +147,7 @@ pub async fn request(core: &Core, caller: &Caller, request: ConnectRequest) -> R
         &connection,
         connection.scopes.clone(),
         return_url,
+        request.require_confirmation,
     )
     .await?;
     let event = AuditEvent::new(
@@ -174,6 +177,7 @@ pub async fn reconnect(
     id: ConnectionId,
     return_url: &str,
     scopes: Vec<String>,
+    require_confirmation: bool,
 ) -> Result<Begun> {
     let connection = super::connections::find(core, caller, id).await?;
     let revoked = || {
@@ -199,7 +203,15 @@ pub async fn reconnect(
         &core.discovery,
     )
     .await?;
-    let (consent, begun) = begin(core, &provider, &connection, scopes, return_url).await?;
+    let (consent, begun) = begin(
+        core,
+        &provider,
+        &connection,
+        scopes,
+        return_url,
+        require_confirmation,
+    )
+    .await?;
     let event = AuditEvent::new(
         &core.ambient,
         Action::ConnectionReconnectRequested,
@@ -223,6 +235,7 @@ async fn begin(
     connection: &Connection,
     scopes: Vec<String>,
     return_url: Url,
+    require_confirmation: bool,
 ) -> Result<(Consent, Begun)> {
     let ambient = &core.ambient;
     let client = &provider.definition.oauth2;
@@ -250,6 +263,7 @@ async fn begin(
         created_at: now,
         expires_at: now + TimeDelta::seconds(CONSENT_LIFETIME),
         spent_at: None,
+        require_confirmation,
     };
     let plain = Zeroizing::new(serde_json::to_vec(&secrets).map_err(Error::internal)?);
     consent.secrets = core.vault.seal(&secrets_place(&consent), &plain).await?;

@@ -15,7 +15,7 @@ use crate::domain::{
     Timestamp,
     access::Caller,
     audit::{Action, Actor, AuditEvent},
-    connection::{CONSENT_TIMEOUT, Event, Status},
+    connection::{CONSENT_TIMEOUT, CREDENTIAL_EXPIRED, Event, Status},
     credential::{TokenView, UsableCredential},
     error::{Error, ErrorKind, Result},
     id::ConnectionId,
@@ -198,7 +198,7 @@ fn in_use(mut view: TokenView, now: Timestamp) -> Found {
         Status::Pending if view.consent_expires_at <= now => (Status::Failed, CONSENT_TIMEOUT),
         Status::Active if gone => (
             Status::Active.after(Event::ExpiredUnrefreshable),
-            "credential_expired",
+            CREDENTIAL_EXPIRED,
         ),
         status => (status, view.reason.as_str()),
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
@@ -19,8 +19,10 @@ pub mod audit;
 pub mod authenticate;
 mod batch;
 pub mod complete;
+pub mod confirm;
 pub mod connect;
 pub mod connections;
+pub mod deliver;
 pub mod fetch_token;
 pub mod notices;
 pub mod open_consent;
@@ -31,6 +33,8 @@ mod sealing;
 pub mod token_reads;
 pub mod upkeep;
 pub mod upstream;
+pub mod watch;
+pub mod webhooks;
 pub mod workspaces;
 
 /// What every flow works with.
@@ -69,6 +73,8 @@ pub struct Core {
     pub owner: Uuid,
     /// Work that no caller's leaving drops; shutdown waits for it.
     pub tasks: TaskTracker,
+    /// Cancelled when shutdown begins: what would go on for ever ends then.
+    pub closing: CancellationToken,
 }
 
 impl Core {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use tracing::Instrument;
 
-use super::{Core, connections::find, sealing, upstream};
+use super::{Core, confirm, connections::find, sealing, upstream};
 use crate::{
     domain::{
         access::Caller,
@@ -78,7 +78,13 @@ async fn revoke_here(
         )
         .about(id, &connection.user_id, &connection.provider_name);
         match core.store.revoke_connection(revocation, event).await? {
-            Revoked::Done => return Ok(upstream),
+            Revoked::Done => {
+                // What waits for a confirmation must not live on either.
+                if let Some(held) = core.store.confirmation(workspace_id, id).await? {
+                    confirm::give_up(core, &held).await?;
+                }
+                return Ok(upstream);
+            }
             Revoked::Before => return Ok(None),
             Revoked::Conflict => {}
         }

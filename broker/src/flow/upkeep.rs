@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Core, upstream};
+use super::{Core, confirm, upstream};
 use crate::domain::{Timestamp, connection::Status, error::Result};
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ pub async fn once(core: &Core) -> Result<()> {
             upstream::tell(core, &revocation).await;
         }
     }
+    confirm::give_up_lost(core).await?;
     measure(core).await
 }
 

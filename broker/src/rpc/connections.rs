@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use dromos_proto::{
     broker_v1::connection_service_server::ConnectionService,
     v1::{
-        CheckConnectionRequest, CheckConnectionResponse, Connection as ProtoConnection,
-        CredentialPayload, GetConnectionRequest, GetTokenRequest, ListConnectionsRequest,
-        ListConnectionsResponse, ReconnectConnectionRequest, RefreshConnectionRequest,
-        RequestConnectionRequest, RequestConnectionResponse, RevokeConnectionRequest, Strategy,
+        CheckConnectionRequest, CheckConnectionResponse, ConfirmConnectionRequest,
+        Connection as ProtoConnection, CredentialPayload, GetConnectionRequest, GetTokenRequest,
+        ListConnectionsRequest, ListConnectionsResponse, ReconnectConnectionRequest,
+        RefreshConnectionRequest, RequestConnectionRequest, RequestConnectionResponse,
+        RevokeConnectionRequest, Strategy, WatchConnectionRequest,
         connection::Status as ProtoStatus,
     },
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tonic::{Request, Response, Status as GrpcStatus, metadata::MetadataValue};
 
 use super::{
@@ -29,6 +30,7 @@ use crate::{
         page::PageRequest,
     },
     flow::{
+        confirm,
         connect::{self, Begun, ConnectRequest, ProviderRef},
         connections, fetch_token, revoke,
     },
@@ -90,6 +92,22 @@ impl ConnectionService for Rpc {
         request: Request<RevokeConnectionRequest>,
     ) -> std::result::Result<Response<ProtoConnection>, GrpcStatus> {
         reply(self.revoke(request).await)
+    }
+
+    async fn confirm_connection(
+        &self,
+        request: Request<ConfirmConnectionRequest>,
+    ) -> std::result::Result<Response<ProtoConnection>, GrpcStatus> {
+        reply(self.confirm(request).await)
+    }
+
+    type WatchConnectionStream = super::watch::Changes;
+
+    async fn watch_connection(
+        &self,
+        request: Request<WatchConnectionRequest>,
+    ) -> std::result::Result<Response<Self::WatchConnectionStream>, GrpcStatus> {
+        reply(self.watch(request).await).map(not_to_be_stored)
     }
 }
 
@@ -211,15 +229,23 @@ impl Rpc {
                 return_url,
                 scopes,
                 request_id: _,
+                require_confirmation,
             } = message.clone();
             let mut checks = Checks::default();
             checks.required("return_url", &return_url);
             checks.list("scopes", &scopes);
             checks.done()?;
             let id = parse_id("connection_id", &connection_id)?;
-            connect::reconnect(&self.0, &caller, id, &return_url, scopes)
-                .await
-                .map(begun)
+            connect::reconnect(
+                &self.0,
+                &caller,
+                id,
+                &return_url,
+                scopes,
+                require_confirmation,
+            )
+            .await
+            .map(begun)
         };
         once(
             &self.0,
@@ -230,6 +256,28 @@ impl Rpc {
             call,
         )
         .await
+    }
+
+    async fn confirm(&self, request: Request<ConfirmConnectionRequest>) -> Result<ProtoConnection> {
+        let (caller, message) = split(request)?;
+        let method = "/dromos.v1.ConnectionService/ConfirmConnection";
+        let call = || async {
+            let ConfirmConnectionRequest {
+                connection_id,
+                confirmation_code,
+                request_id: _,
+            } = message.clone();
+            let mut checks = Checks::default();
+            checks.required("confirmation_code", &confirmation_code);
+            checks.done()?;
+            let id = parse_id("connection_id", &connection_id)?;
+            let code = SecretString::from(confirmation_code);
+            confirm::confirm(&self.0, &caller, id, &code)
+                .await
+                .map(to_proto)
+        };
+        let request_id = &message.request_id;
+        once(&self.0, &caller, method, request_id, &message, call).await
     }
 
     async fn revoke(&self, request: Request<RevokeConnectionRequest>) -> Result<ProtoConnection> {
@@ -272,6 +320,7 @@ fn connect_request(message: RequestConnectionRequest) -> Result<ConnectRequest> 
         connection_config,
         metadata,
         request_id: _,
+        require_confirmation,
     } = message;
     let connection_config: BTreeMap<_, _> = connection_config.into_iter().collect();
     let metadata: BTreeMap<_, _> = metadata.into_iter().collect();
@@ -299,6 +348,7 @@ fn connect_request(message: RequestConnectionRequest) -> Result<ConnectRequest> 
         return_url,
         connection_config,
         metadata,
+        require_confirmation,
     })
 }
 
@@ -313,7 +363,7 @@ fn begun(begun: Begun) -> RequestConnectionResponse {
     }
 }
 
-fn payload(payload: fetch_token::CredentialPayload) -> CredentialPayload {
+pub(super) fn payload(payload: fetch_token::CredentialPayload) -> CredentialPayload {
     CredentialPayload {
         strategy: Some(Strategy {
             r#type: payload.strategy.kind,
@@ -342,7 +392,7 @@ fn to_proto(connection: Connection) -> ProtoConnection {
     }
 }
 
-fn proto_status(status: Status) -> ProtoStatus {
+pub(super) fn proto_status(status: Status) -> ProtoStatus {
     match status {
         Status::Pending => ProtoStatus::Pending,
         Status::Active => ProtoStatus::Active,

@@ -7,7 +7,7 @@ use dromos_proto::{
     FILE_DESCRIPTOR_SET, broker_v1,
     v1::{
         access_service_server, audit_service_server, provider_service_server,
-        workspace_service_server,
+        webhook_service_server, workspace_service_server,
     },
 };
 use tonic::{Request, service::Routes};
@@ -31,15 +31,18 @@ mod provider_convert;
 mod providers;
 mod repeatable;
 pub mod status;
+mod watch;
+mod webhooks;
 mod workspaces;
 
 /// The services that the internal listener serves.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "dromos.broker.v1.ConnectionService",
     "dromos.v1.ProviderService",
     "dromos.v1.WorkspaceService",
     "dromos.v1.AccessService",
     "dromos.v1.AuditService",
+    "dromos.v1.WebhookService",
 ];
 
 /// One RPC's world: the flows.
@@ -66,7 +69,8 @@ pub async fn routes(
             rpc.clone(),
         ))
         .add_service(access_service_server::AccessServiceServer::new(rpc.clone()))
-        .add_service(audit_service_server::AuditServiceServer::new(rpc));
+        .add_service(audit_service_server::AuditServiceServer::new(rpc.clone()))
+        .add_service(webhook_service_server::WebhookServiceServer::new(rpc));
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in SERVICES {
         reporter

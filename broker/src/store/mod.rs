@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::domain::{error::Result, sealed::DataKeyStore};
 
+mod changes;
 mod pg;
 mod sqlite;
 mod traits;
 
+pub use changes::Subscription;
 pub use traits::*;
 
 /// How long a caller waits for a database connection before the answer is
@@ -31,6 +33,9 @@ pub trait Store:
     + CredentialStore
     + AnswerStore
     + AuditStore
+    + EventStore
+    + WebhookStore
+    + ConfirmationStore
     + Upkeep
 {
 }
@@ -45,6 +50,9 @@ impl<T> Store for T where
         + CredentialStore
         + AnswerStore
         + AuditStore
+        + EventStore
+        + WebhookStore
+        + ConfirmationStore
         + Upkeep
 {
 }
@@ -60,9 +68,9 @@ pub async fn open(url: &str) -> Result<std::sync::Arc<dyn Store>> {
         errors(kind).increment(0);
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        Ok(std::sync::Arc::new(pg::open(url).await?))
+        Ok(pg::open(url).await?)
     } else {
-        Ok(std::sync::Arc::new(sqlite::open(url).await?))
+        Ok(sqlite::open(url).await?)
     }
 }
 

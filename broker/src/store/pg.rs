@@ -1,5 +1,8 @@
 //! PostgreSQL: what `sql/` needs to know of it.
 
+use std::sync::Arc;
+
+use super::changes::Changes;
 use crate::domain::error::Result;
 
 /// `now()` of the database, and the end of a lease that begins now.
@@ -19,6 +22,11 @@ macro_rules! for_update {
         $query.for_update()
     };
 }
+macro_rules! for_update_skip_locked {
+    ($query:expr) => {
+        $query.for_update().skip_locked()
+    };
+}
 macro_rules! write_tx {
     ($connection:expr, $body:expr) => {
         diesel_async::AsyncConnection::transaction(&mut $connection, $body).await
@@ -35,6 +43,7 @@ macro_rules! append_audit {
 }
 
 mod append_audit;
+mod listen;
 mod sessions;
 
 pub(super) type Db = diesel::pg::Pg;
@@ -87,6 +96,10 @@ mod sql;
 /// would only queue inside the database.
 const POOL_SIZE: u32 = 16;
 
-pub(super) async fn open(url: &str) -> Result<sql::SqlStore> {
-    sql::SqlStore::open(sessions::manager(url), POOL_SIZE).await
+pub(super) async fn open(url: &str) -> Result<Arc<sql::SqlStore>> {
+    let (changes, told) = Changes::shared();
+    let store = sql::SqlStore::open(sessions::manager(url), POOL_SIZE, changes).await?;
+    let store = Arc::new(store);
+    listen::start(&store, told, sessions::with_defaults(url));
+    Ok(store)
 }

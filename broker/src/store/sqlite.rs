@@ -1,10 +1,13 @@
 //! SQLite: what `sql/` needs to know of it.
 
+use std::sync::Arc;
+
 use diesel_async::{
     AsyncConnection, SimpleAsyncConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod},
 };
 
+use super::changes::Changes;
 use crate::domain::error::Result;
 
 /// One process owns the file, so its clock is the database's.
@@ -17,6 +20,11 @@ macro_rules! lease_clock {
     };
 }
 macro_rules! for_update {
+    ($query:expr) => {
+        $query
+    };
+}
+macro_rules! for_update_skip_locked {
     ($query:expr) => {
         $query
     };
@@ -98,7 +106,7 @@ const POOL_SIZE: u32 = 4;
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;";
 
-pub(super) async fn open(path: &str) -> Result<sql::SqlStore> {
+pub(super) async fn open(path: &str) -> Result<Arc<sql::SqlStore>> {
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(|path| {
@@ -111,5 +119,6 @@ pub(super) async fn open(path: &str) -> Result<sql::SqlStore> {
         })
     });
     let manager = AsyncDieselConnectionManager::new_with_config(path, config);
-    sql::SqlStore::open(manager, POOL_SIZE).await
+    let store = sql::SqlStore::open(manager, POOL_SIZE, Changes::local()).await?;
+    Ok(Arc::new(store))
 }

@@ -145,6 +145,7 @@ impl Shelf {
             created_at: self.now(),
             expires_at: self.now() + TimeDelta::seconds(600),
             spent_at: None,
+            require_confirmation: false,
         }
     }
 
@@ -181,6 +182,7 @@ impl Shelf {
             credential: self.credential(tag),
             scopes: vec!["openid".to_owned()],
             subject: Some("ada".to_owned()),
+            confirmed: false,
         };
         let completion = self.store.complete_consent(completed, self.event()).await;
         completion.expect("the store answers")

@@ -323,6 +323,70 @@ pub mod connection_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn confirm_connection(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                super::super::super::v1::ConfirmConnectionRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::v1::Connection>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dromos.broker.v1.ConnectionService/ConfirmConnection",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dromos.broker.v1.ConnectionService",
+                        "ConfirmConnection",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn watch_connection(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                super::super::super::v1::WatchConnectionRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<super::super::super::v1::WatchConnectionResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dromos.broker.v1.ConnectionService/WatchConnection",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dromos.broker.v1.ConnectionService",
+                        "WatchConnection",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -392,6 +456,29 @@ pub mod connection_service_server {
             request: tonic::Request<super::super::super::v1::RevokeConnectionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::v1::Connection>,
+            tonic::Status,
+        >;
+        async fn confirm_connection(
+            &self,
+            request: tonic::Request<super::super::super::v1::ConfirmConnectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::v1::Connection>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchConnection method.
+        type WatchConnectionStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::super::super::v1::WatchConnectionResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn watch_connection(
+            &self,
+            request: tonic::Request<super::super::super::v1::WatchConnectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchConnectionStream>,
             tonic::Status,
         >;
     }
@@ -867,6 +954,108 @@ pub mod connection_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dromos.broker.v1.ConnectionService/ConfirmConnection" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmConnectionSvc<T: ConnectionService>(pub Arc<T>);
+                    impl<
+                        T: ConnectionService,
+                    > tonic::server::UnaryService<
+                        super::super::super::v1::ConfirmConnectionRequest,
+                    > for ConfirmConnectionSvc<T> {
+                        type Response = super::super::super::v1::Connection;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::super::super::v1::ConfirmConnectionRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConnectionService>::confirm_connection(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmConnectionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dromos.broker.v1.ConnectionService/WatchConnection" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchConnectionSvc<T: ConnectionService>(pub Arc<T>);
+                    impl<
+                        T: ConnectionService,
+                    > tonic::server::ServerStreamingService<
+                        super::super::super::v1::WatchConnectionRequest,
+                    > for WatchConnectionSvc<T> {
+                        type Response = super::super::super::v1::WatchConnectionResponse;
+                        type ResponseStream = T::WatchConnectionStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::super::super::v1::WatchConnectionRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConnectionService>::watch_connection(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchConnectionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

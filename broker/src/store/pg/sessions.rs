@@ -104,7 +104,7 @@ impl Instrumentation for Watch {
 
 /// The URL with [`DEFAULTS`]. Text, not a parsed URL: one with several hosts
 /// is none to the `url` crate.
-fn with_defaults(url: &str) -> String {
+pub(super) fn with_defaults(url: &str) -> String {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut parameters: Vec<String> = query
         .split('&')

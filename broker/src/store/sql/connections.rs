@@ -7,12 +7,13 @@ use diesel_async::RunQueryDsl;
 use super::super::{Conn, types::DbId};
 use super::rows::{ConnectionRow, ConsentRow, UpstreamRevocationRow};
 use super::schema::{connections, consents, credentials, providers, upstream_revocations};
-use super::{SqlStore, audit};
+use super::{SqlStore, audit, events};
 use crate::domain::{
     audit::AuditEvent,
     connection::{Connection, ConnectionFilter, Status},
     consent::Consent,
     error::{Error, ErrorKind, Result},
+    event::EventKind,
     id::{ConnectionId, WorkspaceId},
     page::PageRequest,
 };
@@ -45,7 +46,7 @@ impl ConnectionStore for SqlStore {
         event: AuditEvent,
     ) -> Result<()> {
         let (row, consent) = (ConnectionRow::from(new), ConsentRow::from(consent));
-        let mut connection = self.connection_from_pool().await?;
+        let mut connection = self.changing((row.workspace_id, row.connection_id)).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
             // Locked, so that the provider can't go before its connection is in.
             let provider: Option<DbId> = for_update!(
@@ -70,6 +71,8 @@ impl ConnectionStore for SqlStore {
                 .values(&consent)
                 .execute(tx)
                 .await?;
+            let key = (row.workspace_id, row.connection_id);
+            events::insert(tx, key, EventKind::ConnectionRequested, row.created_at).await?;
             audit::insert(tx, event).await
         })
     }
@@ -162,7 +165,7 @@ impl ConnectionStore for SqlStore {
             upstream,
         } = revocation;
         let key = (DbId(workspace_id.0), DbId(connection_id.0));
-        let mut connection = self.connection_from_pool().await?;
+        let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Revoked> {
             let stored: Option<String> =
                 for_update!(connections::table.find(key).select(connections::status))
@@ -200,6 +203,7 @@ impl ConnectionStore for SqlStore {
                     .execute(tx)
                     .await?;
             }
+            events::insert(tx, key, EventKind::ConnectionRevoked, at).await?;
             audit::insert(tx, event).await?;
             Ok(Revoked::Done)
         })

@@ -6,10 +6,11 @@ use diesel_async::RunQueryDsl;
 
 use super::super::{Conn, types::DbId};
 use super::rows::{ConsentRow, CredentialContentRow, to_json};
-use super::schema::{connections, consents, credentials};
-use super::{SqlStore, audit, connections::spend_consents};
+use super::schema::{confirmations, connections, consents, credentials};
+use super::{SqlStore, audit, connections::spend_consents, events};
 use crate::domain::{
     Timestamp, audit::AuditEvent, connection::Status, consent::Consent, error::Result,
+    event::EventKind,
 };
 use crate::store::{CompletedConsent, Completion, ConsentStore};
 
@@ -17,7 +18,8 @@ use crate::store::{CompletedConsent, Completion, ConsentStore};
 impl ConsentStore for SqlStore {
     async fn insert_consent(&self, consent: &Consent, event: AuditEvent) -> Result<bool> {
         let row = ConsentRow::from(consent);
-        let mut connection = self.connection_from_pool().await?;
+        let key = (row.workspace_id, row.connection_id);
+        let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             let living = connections::table
                 .find((row.workspace_id, row.connection_id))
@@ -40,6 +42,8 @@ impl ConsentStore for SqlStore {
                 .values(&row)
                 .execute(tx)
                 .await?;
+            let kind = EventKind::ConnectionReconnectRequested;
+            events::insert(tx, key, kind, row.created_at).await?;
             audit::insert(tx, event).await?;
             Ok(true)
         })
@@ -85,7 +89,8 @@ impl ConsentStore for SqlStore {
         event: AuditEvent,
     ) -> Result<()> {
         let row = ConsentRow::from(consent);
-        let mut connection = self.connection_from_pool().await?;
+        let key = (row.workspace_id, row.connection_id);
+        let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<()> {
             // A connection with a newer, open consent still waits for that one.
             let newer: i64 = consents::table
@@ -99,7 +104,7 @@ impl ConsentStore for SqlStore {
                 let pending = connections::table
                     .find((row.workspace_id, row.connection_id))
                     .filter(connections::status.eq(Status::Pending.as_str()));
-                diesel::update(pending)
+                let failed = diesel::update(pending)
                     .set((
                         connections::status.eq(Status::Failed.as_str()),
                         connections::reason.eq(reason.to_owned()),
@@ -107,6 +112,9 @@ impl ConsentStore for SqlStore {
                     ))
                     .execute(tx)
                     .await?;
+                if failed == 1 {
+                    events::insert(tx, key, EventKind::ConnectionFailed, at).await?;
+                }
             }
             audit::insert(tx, event).await
         })
@@ -126,11 +134,12 @@ impl ConsentStore for SqlStore {
             credential,
             scopes,
             subject,
+            confirmed,
         } = completed;
         let key = (DbId(workspace_id.0), DbId(connection_id.0));
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh.is_some());
         let content = CredentialContentRow::from(credential);
-        let mut connection = self.connection_from_pool().await?;
+        let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Completion> {
             let status: Option<String> =
                 for_update!(connections::table.find(key).select(connections::status))
@@ -157,6 +166,13 @@ impl ConsentStore for SqlStore {
             .optional()?;
             if stored.map_or(0, |stored| stored.0) != i64::from(generation) {
                 return Ok(Completion::Conflict);
+            }
+            let waiting = confirmations::table
+                .find(key)
+                .filter(confirmations::consent_id.eq(DbId(consent_id.0)));
+            let spent = diesel::delete(waiting).execute(tx).await?;
+            if confirmed && spent == 0 {
+                return Ok(Completion::Superseded);
             }
             // Both epochs rise, so that a refresh of the former credential
             // that is still under way can't undo this one.
@@ -200,6 +216,7 @@ impl ConsentStore for SqlStore {
                 .execute(tx)
                 .await?;
             spend_consents(tx, key.0, key.1, at).await?;
+            events::insert(tx, key, EventKind::ConnectionActivated, at).await?;
             audit::insert(tx, event).await?;
             Ok(Completion::Done)
         })

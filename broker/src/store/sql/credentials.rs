@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::super::{Conn, types::DbId};
 use super::rows::{CredentialContentRow, CredentialRow, from_json, status, to_json, to_u32};
 use super::schema::{connections, credentials, providers};
-use super::{SqlStore, audit};
+use super::{SqlStore, audit, events};
 use crate::domain::{
     Timestamp,
     audit::AuditEvent,
     connection::Status,
     credential::{Credential, TokenView, UsableCredential},
     error::Result,
+    event::EventKind,
     id::{ConnectionId, WorkspaceId},
     sealed::Sealed,
 };
@@ -126,7 +127,7 @@ impl CredentialStore for SqlStore {
         let key = (DbId(attempt.workspace_id.0), DbId(attempt.connection_id.0));
         let (expires_at, refreshable) = (credential.expires_at, credential.refresh.is_some());
         let content = CredentialContentRow::from(credential);
-        let mut connection = self.connection_from_pool().await?;
+        let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Committed> {
             let stored: Option<String> =
                 for_update!(connections::table.find(key).select(connections::status))
@@ -172,6 +173,7 @@ impl CredentialStore for SqlStore {
                     .execute(tx)
                     .await?;
             }
+            events::insert(tx, key, EventKind::CredentialRefreshed, attempt.at).await?;
             audit::insert(tx, event).await?;
             Ok(Committed::Done)
         })
@@ -184,7 +186,7 @@ impl CredentialStore for SqlStore {
         event: AuditEvent,
     ) -> Result<bool> {
         let key = (DbId(attempt.workspace_id.0), DbId(attempt.connection_id.0));
-        let mut connection = self.connection_from_pool().await?;
+        let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             // The connection's row is always locked first: one order, no deadlock.
             let stored: Option<String> =
@@ -215,6 +217,7 @@ impl CredentialStore for SqlStore {
                 ))
                 .execute(tx)
                 .await?;
+            events::insert(tx, key, EventKind::ConnectionAttention, attempt.at).await?;
             audit::insert(tx, event).await?;
             Ok(true)
         })

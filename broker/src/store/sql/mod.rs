@@ -6,29 +6,36 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::PooledC
 
 use super::{Conn, Pool};
 use crate::domain::error::{Error, Result};
+use crate::store::changes::Changes;
 
 mod answers;
 mod api_keys;
 mod audit;
+mod confirmations;
 mod connections;
 mod consents;
 mod credentials;
 mod data_keys;
+mod events;
 mod providers;
 mod rows;
 mod schema;
 mod upkeep;
+mod webhooks;
 mod workspaces;
 
 /// A store over one database.
 pub(in crate::store) struct SqlStore {
     pool: Pool,
+    /// Who waits for news.
+    pub(in crate::store) changes: Changes,
 }
 
 impl SqlStore {
     pub(in crate::store) async fn open(
         manager: AsyncDieselConnectionManager<Conn>,
         size: u32,
+        changes: Changes,
     ) -> Result<Self> {
         let pool = Pool::builder()
             .max_size(size)
@@ -38,12 +45,14 @@ impl SqlStore {
             .build(manager)
             .await
             .map_err(Error::store_unavailable)?;
-        let store = Self { pool };
+        let store = Self { pool, changes };
         store.connection_from_pool().await?;
         Ok(store)
     }
 
-    async fn connection_from_pool(&self) -> Result<PooledConnection<'_, Conn>> {
+    pub(in crate::store) async fn connection_from_pool(
+        &self,
+    ) -> Result<PooledConnection<'_, Conn>> {
         self.pool.get().await.map_err(|error| {
             crate::store::count_error("connection");
             Error::store_unavailable(error.to_string())

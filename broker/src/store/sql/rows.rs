@@ -15,7 +15,11 @@ use crate::domain::{
     consent::Consent,
     credential::{Credential, NewCredential},
     error::{Error, Result},
-    id::{ApiKeyId, AuditEventId, ConnectionId, ConsentId, DataKeyId, ProviderId, WorkspaceId},
+    event::{ConnectionEvent, EventKind},
+    id::{
+        ApiKeyId, AuditEventId, ConnectionId, ConsentId, DataKeyId, EventId, ProviderId,
+        WorkspaceId,
+    },
     provider::Provider,
     sealed::{Sealed, WrappedDataKey},
     workspace::Workspace,
@@ -23,7 +27,7 @@ use crate::domain::{
 use crate::store::UpstreamRevocation;
 
 /// A row that our own code can't have written.
-fn impossible(what: &'static str) -> Error {
+pub(super) fn impossible(what: &'static str) -> Error {
     Error::internal(format!("an impossible row: {what}"))
 }
 
@@ -39,7 +43,7 @@ pub(super) fn to_u32(value: i64) -> Result<u32> {
     u32::try_from(value).map_err(|_| impossible("a generation"))
 }
 
-fn hash(bytes: Vec<u8>) -> Result<[u8; 32]> {
+pub(super) fn hash(bytes: Vec<u8>) -> Result<[u8; 32]> {
     bytes.try_into().map_err(|_| impossible("a hash"))
 }
 
@@ -318,6 +322,7 @@ pub(super) struct ConsentRow {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub spent_at: Option<Timestamp>,
+    pub require_confirmation: bool,
 }
 
 impl From<&Consent> for ConsentRow {
@@ -335,6 +340,7 @@ impl From<&Consent> for ConsentRow {
             created_at: consent.created_at,
             expires_at: consent.expires_at,
             spent_at: consent.spent_at,
+            require_confirmation: consent.require_confirmation,
         }
     }
 }
@@ -358,6 +364,7 @@ impl TryFrom<ConsentRow> for Consent {
             created_at: row.created_at,
             expires_at: row.expires_at,
             spent_at: row.spent_at,
+            require_confirmation: row.require_confirmation,
         })
     }
 }
@@ -419,6 +426,59 @@ impl From<UpstreamRevocationRow> for UpstreamRevocation {
             token: Sealed(row.token),
             created_at: row.created_at,
         }
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = schema::events, check_for_backend(Db))]
+pub(super) struct EventRow {
+    pub workspace_id: DbId,
+    pub connection_id: DbId,
+    pub sequence: i64,
+    pub event_id: DbId,
+    pub kind: String,
+    pub status: String,
+    pub reason: String,
+    pub generation: i64,
+    pub user_id: String,
+    pub provider_name: String,
+    pub occurred_at: Timestamp,
+}
+
+impl From<&ConnectionEvent> for EventRow {
+    fn from(event: &ConnectionEvent) -> Self {
+        Self {
+            workspace_id: DbId(event.workspace_id.0),
+            connection_id: DbId(event.connection_id.0),
+            sequence: event.sequence,
+            event_id: DbId(event.id.0),
+            kind: event.kind.as_str().to_owned(),
+            status: event.status.as_str().to_owned(),
+            reason: event.reason.clone(),
+            generation: event.generation.into(),
+            user_id: event.user_id.clone(),
+            provider_name: event.provider_name.clone(),
+            occurred_at: event.occurred_at,
+        }
+    }
+}
+
+impl TryFrom<EventRow> for ConnectionEvent {
+    type Error = Error;
+    fn try_from(row: EventRow) -> Result<Self> {
+        Ok(Self {
+            id: EventId(row.event_id.0),
+            workspace_id: WorkspaceId(row.workspace_id.0),
+            connection_id: ConnectionId(row.connection_id.0),
+            sequence: row.sequence,
+            kind: EventKind::parse(&row.kind).ok_or_else(|| impossible("an event's kind"))?,
+            status: status(&row.status)?,
+            reason: row.reason,
+            generation: to_u32(row.generation)?,
+            user_id: row.user_id,
+            provider_name: row.provider_name,
+            occurred_at: row.occurred_at,
+        })
     }
 }
 

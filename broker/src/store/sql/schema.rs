@@ -71,6 +71,7 @@ diesel::table! {
         refreshable -> Bool,
         created_at -> Ts,
         updated_at -> Ts,
+        event_sequence -> BigInt,
     }
 }
 
@@ -113,6 +114,7 @@ diesel::table! {
         created_at -> Ts,
         expires_at -> Ts,
         spent_at -> Nullable<Ts>,
+        require_confirmation -> Bool,
     }
 }
 
@@ -170,6 +172,83 @@ diesel::table! {
         connection_id -> Nullable<Id>,
         provider_name -> Text,
         request_id -> Text,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    events (workspace_id, connection_id, sequence) {
+        workspace_id -> Id,
+        connection_id -> Id,
+        sequence -> BigInt,
+        event_id -> Id,
+        kind -> Text,
+        status -> Text,
+        reason -> Text,
+        generation -> BigInt,
+        user_id -> Text,
+        provider_name -> Text,
+        occurred_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    webhooks (workspace_id, webhook_id) {
+        workspace_id -> Id,
+        webhook_id -> Id,
+        url -> Text,
+        event_types -> Jsonb,
+        disabled -> Bool,
+        disabled_reason -> Text,
+        secret -> Binary,
+        secret_generation -> BigInt,
+        previous_secret -> Nullable<Binary>,
+        previous_secret_until -> Nullable<Ts>,
+        created_at -> Ts,
+        updated_at -> Ts,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    webhook_deliveries (workspace_id, delivery_id) {
+        workspace_id -> Id,
+        delivery_id -> Id,
+        webhook_id -> Id,
+        event_id -> Id,
+        event_type -> Text,
+        connection_id -> Id,
+        payload -> Text,
+        status -> Text,
+        attempts -> BigInt,
+        next_attempt_at -> Ts,
+        give_up_at -> Ts,
+        response_status -> Nullable<BigInt>,
+        error -> Text,
+        created_at -> Ts,
+        delivered_at -> Nullable<Ts>,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    confirmations (workspace_id, connection_id) {
+        workspace_id -> Id,
+        connection_id -> Id,
+        consent_id -> Id,
+        code_hash -> Binary,
+        credential -> Binary,
+        scopes -> Jsonb,
+        subject -> Nullable<Text>,
+        token_origin -> Text,
+        tries -> BigInt,
+        created_at -> Ts,
+        expires_at -> Ts,
     }
 }
 

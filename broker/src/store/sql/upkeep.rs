@@ -11,10 +11,16 @@ use super::schema::{answers, connections, consents, credentials, data_keys};
 use super::{SqlStore, rows::status};
 use crate::domain::{
     Timestamp,
-    connection::{CONSENT_TIMEOUT, Status},
+    connection::Status,
     error::{Error, Result},
 };
-use crate::store::Upkeep;
+use crate::store::{EventStore, Upkeep};
+
+/// How long events can be read again, and deliveries seen and replayed.
+const EVENTS_KEPT: TimeDelta = TimeDelta::days(7);
+/// What one round of upkeep does at most; the next one goes on.
+const SETTLED_AT_ONCE: i64 = 2000;
+const FORGOTTEN_AT_ONCE: i64 = 50_000;
 
 #[async_trait]
 impl Upkeep for SqlStore {
@@ -61,18 +67,14 @@ impl Upkeep for SqlStore {
         diesel::delete(answers::table.filter(answers::created_at.le(day_ago)))
             .execute(&mut connection)
             .await?;
-        let timed_out = connections::table
-            .filter(connections::status.eq(Status::Pending.as_str()))
-            .filter(connections::consent_expires_at.le(at));
-        diesel::update(timed_out)
-            .set((
-                connections::status.eq(Status::Failed.as_str()),
-                connections::reason.eq(CONSENT_TIMEOUT),
-                connections::updated_at.eq(at),
-            ))
-            .execute(&mut connection)
+        drop(connection);
+        for (workspace, id) in self.unsettled(at, SETTLED_AT_ONCE).await? {
+            self.settle(workspace, id, at).await?;
+        }
+        self.forget_events(at - EVENTS_KEPT, FORGOTTEN_AT_ONCE)
             .await?;
-        Ok(())
+        self.forget_deliveries(at - EVENTS_KEPT, FORGOTTEN_AT_ONCE)
+            .await
     }
 
     async fn count_by_status(&self) -> Result<Vec<(Status, i64)>> {

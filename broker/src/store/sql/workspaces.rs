@@ -6,8 +6,8 @@ use diesel_async::RunQueryDsl;
 
 use super::super::{Conn, types::DbId};
 use super::schema::{
-    answers, api_keys, connections, consents, credentials, data_keys, providers,
-    upstream_revocations, workspaces,
+    answers, api_keys, confirmations, connections, consents, credentials, data_keys, events,
+    providers, upstream_revocations, webhook_deliveries, webhooks, workspaces,
 };
 use super::{SqlStore, audit, rows::WorkspaceRow};
 use crate::domain::{
@@ -91,6 +91,20 @@ impl WorkspaceStore for SqlStore {
                 .execute(tx)
                 .await?;
             diesel::delete(connections::table.filter(connections::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(confirmations::table.filter(confirmations::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(webhooks::table.filter(webhooks::workspace_id.eq(id)))
+                .execute(tx)
+                .await?;
+            diesel::delete(
+                webhook_deliveries::table.filter(webhook_deliveries::workspace_id.eq(id)),
+            )
+            .execute(tx)
+            .await?;
+            diesel::delete(events::table.filter(events::workspace_id.eq(id)))
                 .execute(tx)
                 .await?;
             diesel::delete(providers::table.filter(providers::workspace_id.eq(id)))

@@ -61,6 +61,9 @@ pub struct CompletedConsent {
     pub scopes: Vec<String>,
     /// The provider's subject.
     pub subject: Option<String>,
+    /// Whether it waited for a confirmation: then it counts only if it still
+    /// does, and does no more afterwards.
+    pub confirmed: bool,
 }
 
 /// What became of a consent's success.

@@ -3,19 +3,25 @@
 mod answers;
 mod api_keys;
 mod audit;
+mod confirmations;
 mod connections;
 mod consents;
 mod credentials;
+mod events;
 mod providers;
 mod upkeep;
+mod webhooks;
 mod workspaces;
 
 pub use answers::{AnswerClaim, AnswerKey, AnswerStore};
 pub use api_keys::ApiKeyStore;
 pub use audit::AuditStore;
+pub use confirmations::ConfirmationStore;
 pub use connections::{ConnectionStore, Revocation, Revoked, UpstreamRevocation};
 pub use consents::{CompletedConsent, Completion, ConsentStore};
 pub use credentials::{Attempt, Claim, Committed, CredentialStore, Refreshed, Release};
+pub use events::EventStore;
 pub use providers::ProviderStore;
 pub use upkeep::Upkeep;
+pub use webhooks::WebhookStore;
 pub use workspaces::WorkspaceStore;

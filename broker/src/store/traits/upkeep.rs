@@ -13,8 +13,8 @@ pub trait Upkeep: Send + Sync {
     async fn migrate(&self) -> Result<usize>;
     /// Whether the schema is up to date.
     async fn is_migrated(&self) -> Result<bool>;
-    /// Forgets consents a day after they ended and answers after 24 hours, and
-    /// records what time has done to connections.
+    /// Forgets consents a day after they ended, answers after 24 hours and
+    /// events after seven days, and records what time has done to connections.
     async fn tidy(&self, at: Timestamp) -> Result<()>;
     /// How many connections stand where.
     async fn count_by_status(&self) -> Result<Vec<(Status, i64)>>;

@@ -134,6 +134,22 @@ fn not_found() -> Vec<Row> {
         }),
         row!("no such workspace", 5, 404, "WORKSPACE_NOT_FOUND", covers: WorkspaceNotFound,
             |_world| get("dromos.v1.WorkspaceService/GetWorkspace", "workspace_id", "/v1/workspaces", &nobody())),
+        row!("no such webhook", 5, 404, "WEBHOOK_NOT_FOUND", covers: WebhookNotFound,
+            |_world| get("dromos.v1.WebhookService/GetWebhook", "webhook_id", "/v1/webhooks", &nobody())),
+        row!("no such delivery", 5, 404, "WEBHOOK_DELIVERY_NOT_FOUND", covers: WebhookDeliveryNotFound,
+        |world| {
+            let body = json!({ "url": "http://127.0.0.1:9/hook" });
+            let (_, created) = world.post("/v1/webhooks", body).await;
+            let id = created["webhook"]["id"].as_str().expect("an id");
+            let delivery = nobody();
+            Call::new(
+                "dromos.v1.WebhookService/ReplayWebhookDelivery",
+                json!({ "webhook_id": id, "delivery_id": delivery }),
+                Method::POST,
+                format!("/v1/webhooks/{id}/deliveries/{delivery}:replay"),
+                json!({}),
+            )
+        }),
     ]
 }
 
@@ -231,7 +247,7 @@ fn resources() -> Vec<Row> {
 
 fn faults() -> Vec<Row> {
     vec![
-        row!("no broker", 14, 503, "BROKER_UNAVAILABLE", retry: 1,
+        row!("no broker", 14, 503, "BROKER_UNAVAILABLE", covers: BrokerUnavailable, retry: 1,
             |_world| gateway_to("http://127.0.0.1:9", SERVICE_KEY).await),
         row!("a gateway whose key the broker refuses", 14, 503, "BROKER_UNAVAILABLE", retry: 1,
             |world| gateway_to(&world.broker_url, "a-service-key-of-nobody-0123").await),

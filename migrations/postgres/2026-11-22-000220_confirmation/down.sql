@@ -1,0 +1,2 @@
+drop table confirmations;
+alter table consents drop column require_confirmation;
