@@ -50,7 +50,7 @@ pub enum Command {
     Demo,
     /// Run a provider to try things with: OAuth, OpenID Connect and an API.
     Simulator(SimulatorArguments),
-    /// List, look at and revoke connections.
+    /// List, look at, watch and revoke connections.
     #[command(subcommand)]
     Connections(ConnectionsCommand),
     /// Get the credential of a connection, fresh.
@@ -65,6 +65,9 @@ Examples:
     /// List, create and delete API keys.
     #[command(subcommand)]
     ApiKeys(ApiKeysCommand),
+    /// List, create and delete webhooks, and see what they were told.
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// List what happened: who did what, and with whose connection.
     Audit(AuditArguments),
 }
@@ -177,6 +180,17 @@ pub enum ConnectionsCommand {
     },
     /// Look at one connection.
     Get {
+        /// The connection's id.
+        connection_id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Print each change of a connection as it happens, until it is revoked.
+    ///
+    /// With --output json each line is one JSON object. A stream that breaks is
+    /// taken up where it ended.
+    #[command(verbatim_doc_comment)]
+    Watch {
         /// The connection's id.
         connection_id: String,
         #[command(flatten)]
@@ -325,6 +339,85 @@ Example, a key for an agent:
         #[command(flatten)]
         common: Common,
     },
+}
+
+/// `dromos webhooks`.
+#[derive(Debug, Subcommand)]
+pub enum WebhooksCommand {
+    /// List the webhooks, without their secrets.
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Create a webhook; its secret is shown this once.
+    #[command(after_long_help = "\
+Events:
+  connection.requested  connection.reconnect_requested  connection.activated
+  connection.attention  connection.expired              connection.failed
+  connection.revoked    credential.refreshed
+
+Messages are signed as the Standard Webhooks specification has it; its libraries
+check them with the secret.
+
+Example:
+  dromos webhooks create https://app.example.com/hooks/dromos \\
+      --event connection.attention,connection.expired")]
+    Create {
+        /// Where messages go.
+        url: String,
+        /// What it is told; repeat it, or separate with commas; all by default.
+        #[arg(long = "event", value_name = "EVENT", value_delimiter = ',')]
+        event_types: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Delete a webhook and what it has yet to deliver.
+    Delete {
+        /// The webhook's id.
+        webhook_id: String,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Give a webhook a new secret; the old one signs as well for 24 hours.
+    RotateSecret {
+        /// The webhook's id.
+        webhook_id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List what a webhook was told in the last seven days.
+    Deliveries {
+        /// The webhook's id.
+        webhook_id: String,
+        /// Only those in this status.
+        #[arg(long, value_enum)]
+        status: Option<DeliveryStatus>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Send a message again, whatever became of it.
+    Replay {
+        /// The webhook's id.
+        webhook_id: String,
+        /// The delivery's id.
+        delivery_id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// What became of a message to a webhook.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum DeliveryStatus {
+    /// It is being sent, or will be sent again.
+    Pending,
+    /// It arrived.
+    Delivered,
+    /// It did not arrive within a day.
+    Dead,
 }
 
 /// `dromos audit`.

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use dromos_proto::v1::{
     access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
     connection_service_client::ConnectionServiceClient,
-    provider_service_client::ProviderServiceClient,
+    provider_service_client::ProviderServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Code, Request, Status,
@@ -81,7 +81,10 @@ impl Client {
         let mut endpoint = Endpoint::from_shared(gateway.clone())
             .map_err(|_| unusable())?
             .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT);
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A watch may be silent for long; its gateway must not be gone.
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(CONNECT_TIMEOUT);
         if url.scheme() == "https" {
             let tls = ClientTlsConfig::new().with_native_roots();
             endpoint = endpoint.tls_config(tls).map_err(|_| unusable())?;
@@ -115,6 +118,11 @@ impl Client {
     /// `dromos.v1.AuditService`.
     pub fn audit(&self) -> AuditServiceClient<Authorized> {
         AuditServiceClient::new(self.channel.clone())
+    }
+
+    /// `dromos.v1.WebhookService`.
+    pub fn webhooks(&self) -> WebhookServiceClient<Authorized> {
+        WebhookServiceClient::new(self.channel.clone())
     }
 
     /// What a status means here, and what to do about it.
@@ -157,6 +165,10 @@ impl Client {
             "RATE_LIMITED" => "wait a moment, then try again",
             "CONNECTION_NOT_FOUND" => "`dromos connections list` shows the connections",
             "PROVIDER_NOT_FOUND" => "`dromos providers list` shows the providers",
+            "WEBHOOK_NOT_FOUND" => "`dromos webhooks list` shows the webhooks",
+            "WEBHOOK_DELIVERY_NOT_FOUND" => {
+                "`dromos webhooks deliveries` shows those of the last seven days"
+            }
             "API_KEY_NOT_FOUND" => "`dromos api-keys list` shows the keys",
             "PROVIDER_EXISTS" => "choose another name, or delete the other one first",
             "PROVIDER_IN_USE" => "--force revokes its connections and then deletes it",

@@ -51,6 +51,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Token(arguments) => commands::token::run(&arguments).await,
             Command::Providers(command) => commands::providers::run(command).await,
             Command::ApiKeys(command) => commands::api_keys::run(command).await,
+            Command::Webhooks(command) => commands::webhooks::run(command).await,
             Command::Audit(arguments) => commands::audit::run(arguments).await,
         }
     })

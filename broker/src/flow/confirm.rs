@@ -167,8 +167,10 @@ pub async fn confirm(
     match completion.await? {
         Completion::Done => super::connections::get(core, caller, id).await,
         Completion::Superseded => {
-            let now = find(core, caller, id).await?;
-            usable(now.status, "").and_then(|()| Err(wrong()))
+            if find(core, caller, id).await?.status == Status::Revoked {
+                usable(Status::Revoked, "")?;
+            }
+            Err(wrong())
         }
         Completion::Conflict => Err(Error::store_unavailable("the credential keeps changing")),
     }

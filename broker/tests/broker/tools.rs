@@ -94,6 +94,11 @@ fn a_call_of_each(id: &str) -> Vec<(&'static str, Value, &'static str)> {
             json!({}),
             "workspaces",
         ),
+        (
+            "dromos.v1.WebhookService/ListWebhooks",
+            json!({}),
+            "webhooks",
+        ),
     ]
 }
 

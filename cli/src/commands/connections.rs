@@ -46,6 +46,10 @@ pub async fn run(command: ConnectionsCommand) -> Result<(), Failure> {
             let got = client.connections().get_connection(request).await;
             show(&answer(&client, got)?, common.output)
         }
+        ConnectionsCommand::Watch {
+            connection_id,
+            common,
+        } => super::watch::run(connection_id, &common).await,
         ConnectionsCommand::Revoke {
             connection_id,
             yes,

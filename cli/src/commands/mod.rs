@@ -5,6 +5,8 @@ pub mod audit;
 pub mod connections;
 pub mod providers;
 pub mod token;
+pub mod watch;
+pub mod webhooks;
 
 use std::{
     future::Future,

@@ -1,11 +1,19 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+use dromos_proto::v1::{
+    WatchConnectionRequest, connection_service_client::ConnectionServiceClient,
+};
 use dromos_serve::ListenOptions;
+use http::{HeaderValue, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, Request, Status, body::Body, metadata::MetadataValue, transport::Channel};
+use tonic_types::StatusExt;
 
 use crate::support::{FakeBroker, Running, Seen, VIAS, config, healthy, http1, reply};
 
@@ -65,4 +73,32 @@ async fn a_shutdown_lets_calls_in_flight_finish() {
         assert_eq!(call.await.unwrap().code, Code::Ok, "{via:?}");
         stopped.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_streams_with_a_word() {
+    let broker = FakeBroker::start(|_: Seen| async { endless() }).await;
+    let gateway = Running::before(&broker).await;
+    let channel = Channel::from_shared(format!("http://{}", gateway.address)).unwrap();
+    let mut client = ConnectionServiceClient::new(channel.connect_lazy());
+    let mut request = Request::new(WatchConnectionRequest::default());
+    let key = MetadataValue::from_static("Bearer some-key");
+    request.metadata_mut().insert("authorization", key);
+    let mut stream = client.watch_connection(request).await.unwrap().into_inner();
+    let stopped = gateway.stop();
+    let ended = stream.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+    let details = ended.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "BROKER_UNAVAILABLE");
+    assert!(details.retry_info().is_some());
+    stopped.await.unwrap();
+}
+
+/// An answer that began and never goes on.
+fn endless() -> Response<Body> {
+    let frames = tokio_stream::pending::<Result<Frame<Bytes>, Status>>();
+    let mut response = Response::new(Body::new(StreamBody::new(frames)));
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert("content-type", grpc);
+    response
 }

@@ -169,6 +169,17 @@ impl WebhookStore for SqlStore {
     ) -> Result<Vec<Delivery>> {
         let busy: Vec<DbId> = busy.iter().map(|id| DbId(id.0)).collect();
         let mut connection = self.connection_from_pool().await?;
+        // Mostly there is nothing, and a look costs no transaction.
+        let first: Option<DbId> = webhook_deliveries::table
+            .filter(sql::<sql_types::Bool>("status = 'pending'"))
+            .filter(webhook_deliveries::next_attempt_at.le(at))
+            .select(webhook_deliveries::delivery_id)
+            .first(&mut connection)
+            .await
+            .optional()?;
+        if first.is_none() {
+            return Ok(vec![]);
+        }
         let rows = write_tx!(
             *connection,
             async |tx: &mut Conn| -> Result<Vec<DeliveryRow>> {

@@ -2,15 +2,16 @@
 //! hand over HTTP/1.1, as from a browser.
 
 use dromos_proto::v1::{
-    CheckConnectionRequest, CreateApiKeyRequest, CreateProviderRequest, CreateWorkspaceRequest,
-    DeleteApiKeyRequest, DeleteProviderRequest, DeleteWorkspaceRequest, GetApiKeyRequest,
-    GetConnectionRequest, GetProviderRequest, GetTokenRequest, GetWorkspaceRequest,
-    ListApiKeysRequest, ListAuditEventsRequest, ListConnectionsRequest, ListProvidersRequest,
-    ListWorkspacesRequest, ReconnectConnectionRequest, RefreshConnectionRequest,
-    RequestConnectionRequest, RevokeConnectionRequest, UpdateProviderRequest,
-    UpdateWorkspaceRequest, access_service_client::AccessServiceClient,
-    audit_service_client::AuditServiceClient, connection_service_client::ConnectionServiceClient,
-    provider_service_client::ProviderServiceClient,
+    CheckConnectionRequest, CreateApiKeyRequest, CreateProviderRequest, CreateWebhookRequest,
+    CreateWorkspaceRequest, DeleteApiKeyRequest, DeleteProviderRequest, DeleteWorkspaceRequest,
+    GetApiKeyRequest, GetConnectionRequest, GetProviderRequest, GetTokenRequest, GetWebhookRequest,
+    GetWorkspaceRequest, ListApiKeysRequest, ListAuditEventsRequest, ListConnectionsRequest,
+    ListProvidersRequest, ListWebhooksRequest, ListWorkspacesRequest, ReconnectConnectionRequest,
+    RefreshConnectionRequest, ReplayWebhookDeliveryRequest, RequestConnectionRequest,
+    RevokeConnectionRequest, UpdateProviderRequest, UpdateWorkspaceRequest,
+    access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
+    connection_service_client::ConnectionServiceClient,
+    provider_service_client::ProviderServiceClient, webhook_service_client::WebhookServiceClient,
     workspace_service_client::WorkspaceServiceClient,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -98,6 +99,12 @@ generated! {
         "dromos.v1.WorkspaceService/ListWorkspaces" => list_workspaces(ListWorkspacesRequest),
         "dromos.v1.WorkspaceService/UpdateWorkspace" => update_workspace(UpdateWorkspaceRequest),
         "dromos.v1.WorkspaceService/DeleteWorkspace" => delete_workspace(DeleteWorkspaceRequest),
+    }
+    WebhookServiceClient {
+        "dromos.v1.WebhookService/CreateWebhook" => create_webhook(CreateWebhookRequest),
+        "dromos.v1.WebhookService/GetWebhook" => get_webhook(GetWebhookRequest),
+        "dromos.v1.WebhookService/ListWebhooks" => list_webhooks(ListWebhooksRequest),
+        "dromos.v1.WebhookService/ReplayWebhookDelivery" => replay_webhook_delivery(ReplayWebhookDeliveryRequest),
     }
 }
 
