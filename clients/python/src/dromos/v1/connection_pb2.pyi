@@ -73,7 +73,7 @@ class Connection(_message.Message):
     def __init__(self, connection_id: _Optional[str] = ..., user_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., provider_name: _Optional[str] = ..., status: _Optional[_Union[Connection.Status, str]] = ..., reason: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., connection_config: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RequestConnectionRequest(_message.Message):
-    __slots__ = ("user_id", "provider_name", "provider_id", "scopes", "return_url", "connection_config", "metadata", "request_id")
+    __slots__ = ("user_id", "provider_name", "provider_id", "scopes", "return_url", "connection_config", "metadata", "request_id", "require_confirmation")
     class ConnectionConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class RequestConnectionRequest(_message.Message):
     CONNECTION_CONFIG_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     provider_name: str
     provider_id: str
@@ -104,7 +105,8 @@ class RequestConnectionRequest(_message.Message):
     connection_config: _containers.ScalarMap[str, str]
     metadata: _containers.ScalarMap[str, str]
     request_id: str
-    def __init__(self, user_id: _Optional[str] = ..., provider_name: _Optional[str] = ..., provider_id: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., return_url: _Optional[str] = ..., connection_config: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    require_confirmation: bool
+    def __init__(self, user_id: _Optional[str] = ..., provider_name: _Optional[str] = ..., provider_id: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., return_url: _Optional[str] = ..., connection_config: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., require_confirmation: _Optional[bool] = ...) -> None: ...
 
 class RequestConnectionResponse(_message.Message):
     __slots__ = ("connection_id", "auth_url", "state", "scopes", "provider_id", "expires_at")
@@ -203,16 +205,18 @@ class ListConnectionsResponse(_message.Message):
     def __init__(self, connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ReconnectConnectionRequest(_message.Message):
-    __slots__ = ("connection_id", "return_url", "scopes", "request_id")
+    __slots__ = ("connection_id", "return_url", "scopes", "request_id", "require_confirmation")
     CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
     RETURN_URL_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
     connection_id: str
     return_url: str
     scopes: _containers.RepeatedScalarFieldContainer[str]
     request_id: str
-    def __init__(self, connection_id: _Optional[str] = ..., return_url: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    require_confirmation: bool
+    def __init__(self, connection_id: _Optional[str] = ..., return_url: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., require_confirmation: _Optional[bool] = ...) -> None: ...
 
 class RevokeConnectionRequest(_message.Message):
     __slots__ = ("connection_id", "request_id")
@@ -221,3 +225,45 @@ class RevokeConnectionRequest(_message.Message):
     connection_id: str
     request_id: str
     def __init__(self, connection_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ConfirmConnectionRequest(_message.Message):
+    __slots__ = ("connection_id", "confirmation_code", "request_id")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_CODE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    confirmation_code: str
+    request_id: str
+    def __init__(self, connection_id: _Optional[str] = ..., confirmation_code: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class WatchConnectionRequest(_message.Message):
+    __slots__ = ("connection_id", "resume_token", "include_credentials")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    resume_token: str
+    include_credentials: bool
+    def __init__(self, connection_id: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_credentials: _Optional[bool] = ...) -> None: ...
+
+class WatchConnectionResponse(_message.Message):
+    __slots__ = ("connection_id", "event_type", "event_id", "status", "reason", "generation", "occurred_at", "resume_token", "payload")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    event_type: str
+    event_id: str
+    status: Connection.Status
+    reason: str
+    generation: int
+    occurred_at: _timestamp_pb2.Timestamp
+    resume_token: str
+    payload: CredentialPayload
+    def __init__(self, connection_id: _Optional[str] = ..., event_type: _Optional[str] = ..., event_id: _Optional[str] = ..., status: _Optional[_Union[Connection.Status, str]] = ..., reason: _Optional[str] = ..., generation: _Optional[int] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., resume_token: _Optional[str] = ..., payload: _Optional[_Union[CredentialPayload, _Mapping]] = ...) -> None: ...

@@ -81,6 +81,16 @@ class ConnectionServiceStub:
                 request_serializer=dromos_dot_v1_dot_connection__pb2.RevokeConnectionRequest.SerializeToString,
                 response_deserializer=dromos_dot_v1_dot_connection__pb2.Connection.FromString,
                 _registered_method=True)
+        self.ConfirmConnection = channel.unary_unary(
+                '/dromos.v1.ConnectionService/ConfirmConnection',
+                request_serializer=dromos_dot_v1_dot_connection__pb2.ConfirmConnectionRequest.SerializeToString,
+                response_deserializer=dromos_dot_v1_dot_connection__pb2.Connection.FromString,
+                _registered_method=True)
+        self.WatchConnection = channel.unary_stream(
+                '/dromos.v1.ConnectionService/WatchConnection',
+                request_serializer=dromos_dot_v1_dot_connection__pb2.WatchConnectionRequest.SerializeToString,
+                response_deserializer=dromos_dot_v1_dot_connection__pb2.WatchConnectionResponse.FromString,
+                _registered_method=True)
 
 
 class ConnectionServiceServicer:
@@ -183,6 +193,39 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmConnection(self, request, context):
+        """Confirms that the user who consented is the user who asked, for a consent
+        that was begun with require_confirmation: the connection becomes ACTIVE. The
+        code works once, within ten minutes of the consent, and not after five
+        wrong ones.
+
+        Needs the scope connections:write.
+        Errors: CONNECTION_NOT_FOUND, CONNECTION_REVOKED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchConnection(self, request, context):
+        """Streams where a connection stands: its current state first, then every
+        change as it happens, none left out and none twice. Each message carries a
+        resume_token: with the last one, a new call goes on after it. Over REST the
+        stream is one JSON object a line, or Server-Sent Events for who accepts
+        text/event-stream.
+
+        The stream ends with CONNECTION_REVOKED when the connection is revoked,
+        UNAUTHENTICATED within five seconds of the key's end, and
+        BROKER_UNAVAILABLE or STORE_UNAVAILABLE (with RetryInfo) when a part of
+        Dromos goes away; after the latter, resume.
+
+        Needs the scope connections:read, and credentials:read for
+        include_credentials.
+        Errors: CONNECTION_NOT_FOUND, CONNECTION_REVOKED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConnectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -225,6 +268,16 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.RevokeConnection,
                     request_deserializer=dromos_dot_v1_dot_connection__pb2.RevokeConnectionRequest.FromString,
                     response_serializer=dromos_dot_v1_dot_connection__pb2.Connection.SerializeToString,
+            ),
+            'ConfirmConnection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmConnection,
+                    request_deserializer=dromos_dot_v1_dot_connection__pb2.ConfirmConnectionRequest.FromString,
+                    response_serializer=dromos_dot_v1_dot_connection__pb2.Connection.SerializeToString,
+            ),
+            'WatchConnection': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchConnection,
+                    request_deserializer=dromos_dot_v1_dot_connection__pb2.WatchConnectionRequest.FromString,
+                    response_serializer=dromos_dot_v1_dot_connection__pb2.WatchConnectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +503,60 @@ class ConnectionService:
             '/dromos.v1.ConnectionService/RevokeConnection',
             dromos_dot_v1_dot_connection__pb2.RevokeConnectionRequest.SerializeToString,
             dromos_dot_v1_dot_connection__pb2.Connection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmConnection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dromos.v1.ConnectionService/ConfirmConnection',
+            dromos_dot_v1_dot_connection__pb2.ConfirmConnectionRequest.SerializeToString,
+            dromos_dot_v1_dot_connection__pb2.Connection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchConnection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dromos.v1.ConnectionService/WatchConnection',
+            dromos_dot_v1_dot_connection__pb2.WatchConnectionRequest.SerializeToString,
+            dromos_dot_v1_dot_connection__pb2.WatchConnectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

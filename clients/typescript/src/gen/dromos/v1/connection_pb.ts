@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file dromos/v1/connection.proto.
  */
 export const file_dromos_v1_connection: GenFile = /*@__PURE__*/
-  fileDesc("Chpkcm9tb3MvdjEvY29ubmVjdGlvbi5wcm90bxIJZHJvbW9zLnYxIqsFCgpDb25uZWN0aW9uEhUKDWNvbm5lY3Rpb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRITCgtwcm92aWRlcl9pZBgDIAEoCRIVCg1wcm92aWRlcl9uYW1lGAQgASgJEiwKBnN0YXR1cxgFIAEoDjIcLmRyb21vcy52MS5Db25uZWN0aW9uLlN0YXR1cxIOCgZyZWFzb24YBiABKAkSDgoGc2NvcGVzGAcgAygJEkYKEWNvbm5lY3Rpb25fY29uZmlnGAggAygLMisuZHJvbW9zLnYxLkNvbm5lY3Rpb24uQ29ubmVjdGlvbkNvbmZpZ0VudHJ5EjUKCG1ldGFkYXRhGAkgAygLMiMuZHJvbW9zLnYxLkNvbm5lY3Rpb24uTWV0YWRhdGFFbnRyeRIuCgpjcmVhdGVkX2F0GAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp1cGRhdGVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCgpleHBpcmVzX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGjcKFUNvbm5lY3Rpb25Db25maWdFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJuCgZTdGF0dXMSFgoSU1RBVFVTX1VOU1BFQ0lGSUVEEAASCwoHUEVORElORxABEgoKBkFDVElWRRACEg0KCUFUVEVOVElPThADEgsKB0VYUElSRUQQBBILCgdSRVZPS0VEEAUSCgoGRkFJTEVEEAZCDQoLX2V4cGlyZXNfYXQilAMKGFJlcXVlc3RDb25uZWN0aW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhUKDXByb3ZpZGVyX25hbWUYAiABKAkSEwoLcHJvdmlkZXJfaWQYAyABKAkSDgoGc2NvcGVzGAQgAygJEhIKCnJldHVybl91cmwYBSABKAkSVAoRY29ubmVjdGlvbl9jb25maWcYBiADKAsyOS5kcm9tb3MudjEuUmVxdWVzdENvbm5lY3Rpb25SZXF1ZXN0LkNvbm5lY3Rpb25Db25maWdFbnRyeRJDCghtZXRhZGF0YRgHIAMoCzIxLmRyb21vcy52MS5SZXF1ZXN0Q29ubmVjdGlvblJlcXVlc3QuTWV0YWRhdGFFbnRyeRISCgpyZXF1ZXN0X2lkGAggASgJGjcKFUNvbm5lY3Rpb25Db25maWdFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKoAQoZUmVxdWVzdENvbm5lY3Rpb25SZXNwb25zZRIVCg1jb25uZWN0aW9uX2lkGAEgASgJEhAKCGF1dGhfdXJsGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnNjb3BlcxgEIAMoCRITCgtwcm92aWRlcl9pZBgFIAEoCRIuCgpleHBpcmVzX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIvChZDaGVja0Nvbm5lY3Rpb25SZXF1ZXN0EhUKDWNvbm5lY3Rpb25faWQYASABKAkingEKF0NoZWNrQ29ubmVjdGlvblJlc3BvbnNlEhUKDWNvbm5lY3Rpb25faWQYASABKAkSLAoGc3RhdHVzGAIgASgOMhwuZHJvbW9zLnYxLkNvbm5lY3Rpb24uU3RhdHVzEg4KBnJlYXNvbhgDIAEoCRIuCgp1cGRhdGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIoCg9HZXRUb2tlblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCSJZChhSZWZyZXNoQ29ubmVjdGlvblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRIXCgpnZW5lcmF0aW9uGAIgASgNSACIAQFCDQoLX2dlbmVyYXRpb24iwAEKEUNyZWRlbnRpYWxQYXlsb2FkEiUKCHN0cmF0ZWd5GAEgASgLMhMuZHJvbW9zLnYxLlN0cmF0ZWd5EiwKC2NyZWRlbnRpYWxzGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIzCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBEhIKCmdlbmVyYXRpb24YBCABKA1CDQoLX2V4cGlyZXNfYXQiQQoIU3RyYXRlZ3kSDAoEdHlwZRgBIAEoCRInCgZjb25maWcYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ii0KFEdldENvbm5lY3Rpb25SZXF1ZXN0EhUKDWNvbm5lY3Rpb25faWQYASABKAkilQEKFkxpc3RDb25uZWN0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDwoHdXNlcl9pZBgDIAEoCRIVCg1wcm92aWRlcl9uYW1lGAQgASgJEiwKBnN0YXR1cxgFIAEoDjIcLmRyb21vcy52MS5Db25uZWN0aW9uLlN0YXR1cyJeChdMaXN0Q29ubmVjdGlvbnNSZXNwb25zZRIqCgtjb25uZWN0aW9ucxgBIAMoCzIVLmRyb21vcy52MS5Db25uZWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJrChpSZWNvbm5lY3RDb25uZWN0aW9uUmVxdWVzdBIVCg1jb25uZWN0aW9uX2lkGAEgASgJEhIKCnJldHVybl91cmwYAiABKAkSDgoGc2NvcGVzGAMgAygJEhIKCnJlcXVlc3RfaWQYBCABKAkiRAoXUmV2b2tlQ29ubmVjdGlvblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJMsUJChFDb25uZWN0aW9uU2VydmljZRKYAQoRUmVxdWVzdENvbm5lY3Rpb24SIy5kcm9tb3MudjEuUmVxdWVzdENvbm5lY3Rpb25SZXF1ZXN0GiQuZHJvbW9zLnYxLlJlcXVlc3RDb25uZWN0aW9uUmVzcG9uc2UiONLnGBMKEWNvbm5lY3Rpb25zOndyaXRlgtPkkwIbOgEqIhYvdjEvcmVxdWVzdC1jb25uZWN0aW9uEpwBCg9DaGVja0Nvbm5lY3Rpb24SIS5kcm9tb3MudjEuQ2hlY2tDb25uZWN0aW9uUmVxdWVzdBoiLmRyb21vcy52MS5DaGVja0Nvbm5lY3Rpb25SZXNwb25zZSJC0ucYEgoQY29ubmVjdGlvbnM6cmVhZILT5JMCJhIkL3YxL2NoZWNrLWNvbm5lY3Rpb24ve2Nvbm5lY3Rpb25faWR9En0KCEdldFRva2VuEhouZHJvbW9zLnYxLkdldFRva2VuUmVxdWVzdBocLmRyb21vcy52MS5DcmVkZW50aWFsUGF5bG9hZCI30ucYEgoQY3JlZGVudGlhbHM6cmVhZILT5JMCGxIZL3YxL3Rva2VuL3tjb25uZWN0aW9uX2lkfRKXAQoRUmVmcmVzaENvbm5lY3Rpb24SIy5kcm9tb3MudjEuUmVmcmVzaENvbm5lY3Rpb25SZXF1ZXN0GhwuZHJvbW9zLnYxLkNyZWRlbnRpYWxQYXlsb2FkIj/S5xgVChNjcmVkZW50aWFsczpyZWZyZXNogtPkkwIgOgEqIhsvdjEvcmVmcmVzaC97Y29ubmVjdGlvbl9pZH0ShgEKDUdldENvbm5lY3Rpb24SHy5kcm9tb3MudjEuR2V0Q29ubmVjdGlvblJlcXVlc3QaFS5kcm9tb3MudjEuQ29ubmVjdGlvbiI90ucYEgoQY29ubmVjdGlvbnM6cmVhZILT5JMCIRIfL3YxL2Nvbm5lY3Rpb25zL3tjb25uZWN0aW9uX2lkfRKHAQoPTGlzdENvbm5lY3Rpb25zEiEuZHJvbW9zLnYxLkxpc3RDb25uZWN0aW9uc1JlcXVlc3QaIi5kcm9tb3MudjEuTGlzdENvbm5lY3Rpb25zUmVzcG9uc2UiLdLnGBIKEGNvbm5lY3Rpb25zOnJlYWSC0+STAhESDy92MS9jb25uZWN0aW9ucxKvAQoTUmVjb25uZWN0Q29ubmVjdGlvbhIlLmRyb21vcy52MS5SZWNvbm5lY3RDb25uZWN0aW9uUmVxdWVzdBokLmRyb21vcy52MS5SZXF1ZXN0Q29ubmVjdGlvblJlc3BvbnNlIkvS5xgTChFjb25uZWN0aW9uczp3cml0ZYLT5JMCLjoBKiIpL3YxL2Nvbm5lY3Rpb25zL3tjb25uZWN0aW9uX2lkfTpyZWNvbm5lY3QSlwEKEFJldm9rZUNvbm5lY3Rpb24SIi5kcm9tb3MudjEuUmV2b2tlQ29ubmVjdGlvblJlcXVlc3QaFS5kcm9tb3MudjEuQ29ubmVjdGlvbiJI0ucYEwoRY29ubmVjdGlvbnM6d3JpdGWC0+STAis6ASoiJi92MS9jb25uZWN0aW9ucy97Y29ubmVjdGlvbl9pZH06cmV2b2tlYgZwcm90bzM", [file_dromos_v1_access_rule, file_google_api_annotations, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("Chpkcm9tb3MvdjEvY29ubmVjdGlvbi5wcm90bxIJZHJvbW9zLnYxIqsFCgpDb25uZWN0aW9uEhUKDWNvbm5lY3Rpb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRITCgtwcm92aWRlcl9pZBgDIAEoCRIVCg1wcm92aWRlcl9uYW1lGAQgASgJEiwKBnN0YXR1cxgFIAEoDjIcLmRyb21vcy52MS5Db25uZWN0aW9uLlN0YXR1cxIOCgZyZWFzb24YBiABKAkSDgoGc2NvcGVzGAcgAygJEkYKEWNvbm5lY3Rpb25fY29uZmlnGAggAygLMisuZHJvbW9zLnYxLkNvbm5lY3Rpb24uQ29ubmVjdGlvbkNvbmZpZ0VudHJ5EjUKCG1ldGFkYXRhGAkgAygLMiMuZHJvbW9zLnYxLkNvbm5lY3Rpb24uTWV0YWRhdGFFbnRyeRIuCgpjcmVhdGVkX2F0GAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp1cGRhdGVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCgpleHBpcmVzX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGjcKFUNvbm5lY3Rpb25Db25maWdFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJuCgZTdGF0dXMSFgoSU1RBVFVTX1VOU1BFQ0lGSUVEEAASCwoHUEVORElORxABEgoKBkFDVElWRRACEg0KCUFUVEVOVElPThADEgsKB0VYUElSRUQQBBILCgdSRVZPS0VEEAUSCgoGRkFJTEVEEAZCDQoLX2V4cGlyZXNfYXQisgMKGFJlcXVlc3RDb25uZWN0aW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhUKDXByb3ZpZGVyX25hbWUYAiABKAkSEwoLcHJvdmlkZXJfaWQYAyABKAkSDgoGc2NvcGVzGAQgAygJEhIKCnJldHVybl91cmwYBSABKAkSVAoRY29ubmVjdGlvbl9jb25maWcYBiADKAsyOS5kcm9tb3MudjEuUmVxdWVzdENvbm5lY3Rpb25SZXF1ZXN0LkNvbm5lY3Rpb25Db25maWdFbnRyeRJDCghtZXRhZGF0YRgHIAMoCzIxLmRyb21vcy52MS5SZXF1ZXN0Q29ubmVjdGlvblJlcXVlc3QuTWV0YWRhdGFFbnRyeRISCgpyZXF1ZXN0X2lkGAggASgJEhwKFHJlcXVpcmVfY29uZmlybWF0aW9uGAkgASgIGjcKFUNvbm5lY3Rpb25Db25maWdFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKoAQoZUmVxdWVzdENvbm5lY3Rpb25SZXNwb25zZRIVCg1jb25uZWN0aW9uX2lkGAEgASgJEhAKCGF1dGhfdXJsGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnNjb3BlcxgEIAMoCRITCgtwcm92aWRlcl9pZBgFIAEoCRIuCgpleHBpcmVzX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIvChZDaGVja0Nvbm5lY3Rpb25SZXF1ZXN0EhUKDWNvbm5lY3Rpb25faWQYASABKAkingEKF0NoZWNrQ29ubmVjdGlvblJlc3BvbnNlEhUKDWNvbm5lY3Rpb25faWQYASABKAkSLAoGc3RhdHVzGAIgASgOMhwuZHJvbW9zLnYxLkNvbm5lY3Rpb24uU3RhdHVzEg4KBnJlYXNvbhgDIAEoCRIuCgp1cGRhdGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIoCg9HZXRUb2tlblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCSJZChhSZWZyZXNoQ29ubmVjdGlvblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRIXCgpnZW5lcmF0aW9uGAIgASgNSACIAQFCDQoLX2dlbmVyYXRpb24iwAEKEUNyZWRlbnRpYWxQYXlsb2FkEiUKCHN0cmF0ZWd5GAEgASgLMhMuZHJvbW9zLnYxLlN0cmF0ZWd5EiwKC2NyZWRlbnRpYWxzGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIzCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBEhIKCmdlbmVyYXRpb24YBCABKA1CDQoLX2V4cGlyZXNfYXQiQQoIU3RyYXRlZ3kSDAoEdHlwZRgBIAEoCRInCgZjb25maWcYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ii0KFEdldENvbm5lY3Rpb25SZXF1ZXN0EhUKDWNvbm5lY3Rpb25faWQYASABKAkilQEKFkxpc3RDb25uZWN0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDwoHdXNlcl9pZBgDIAEoCRIVCg1wcm92aWRlcl9uYW1lGAQgASgJEiwKBnN0YXR1cxgFIAEoDjIcLmRyb21vcy52MS5Db25uZWN0aW9uLlN0YXR1cyJeChdMaXN0Q29ubmVjdGlvbnNSZXNwb25zZRIqCgtjb25uZWN0aW9ucxgBIAMoCzIVLmRyb21vcy52MS5Db25uZWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKJAQoaUmVjb25uZWN0Q29ubmVjdGlvblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgpyZXR1cm5fdXJsGAIgASgJEg4KBnNjb3BlcxgDIAMoCRISCgpyZXF1ZXN0X2lkGAQgASgJEhwKFHJlcXVpcmVfY29uZmlybWF0aW9uGAUgASgIIkQKF1Jldm9rZUNvbm5lY3Rpb25SZXF1ZXN0EhUKDWNvbm5lY3Rpb25faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCSJgChhDb25maXJtQ29ubmVjdGlvblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRIZChFjb25maXJtYXRpb25fY29kZRgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJImIKFldhdGNoQ29ubmVjdGlvblJlcXVlc3QSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRIUCgxyZXN1bWVfdG9rZW4YAiABKAkSGwoTaW5jbHVkZV9jcmVkZW50aWFscxgDIAEoCCKeAgoXV2F0Y2hDb25uZWN0aW9uUmVzcG9uc2USFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgpldmVudF90eXBlGAIgASgJEhAKCGV2ZW50X2lkGAMgASgJEiwKBnN0YXR1cxgEIAEoDjIcLmRyb21vcy52MS5Db25uZWN0aW9uLlN0YXR1cxIOCgZyZWFzb24YBSABKAkSEgoKZ2VuZXJhdGlvbhgGIAEoDRIvCgtvY2N1cnJlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMcmVzdW1lX3Rva2VuGAggASgJEi0KB3BheWxvYWQYCSABKAsyHC5kcm9tb3MudjEuQ3JlZGVudGlhbFBheWxvYWQyhAwKEUNvbm5lY3Rpb25TZXJ2aWNlEpgBChFSZXF1ZXN0Q29ubmVjdGlvbhIjLmRyb21vcy52MS5SZXF1ZXN0Q29ubmVjdGlvblJlcXVlc3QaJC5kcm9tb3MudjEuUmVxdWVzdENvbm5lY3Rpb25SZXNwb25zZSI40ucYEwoRY29ubmVjdGlvbnM6d3JpdGWC0+STAhs6ASoiFi92MS9yZXF1ZXN0LWNvbm5lY3Rpb24SnAEKD0NoZWNrQ29ubmVjdGlvbhIhLmRyb21vcy52MS5DaGVja0Nvbm5lY3Rpb25SZXF1ZXN0GiIuZHJvbW9zLnYxLkNoZWNrQ29ubmVjdGlvblJlc3BvbnNlIkLS5xgSChBjb25uZWN0aW9uczpyZWFkgtPkkwImEiQvdjEvY2hlY2stY29ubmVjdGlvbi97Y29ubmVjdGlvbl9pZH0SfQoIR2V0VG9rZW4SGi5kcm9tb3MudjEuR2V0VG9rZW5SZXF1ZXN0GhwuZHJvbW9zLnYxLkNyZWRlbnRpYWxQYXlsb2FkIjfS5xgSChBjcmVkZW50aWFsczpyZWFkgtPkkwIbEhkvdjEvdG9rZW4ve2Nvbm5lY3Rpb25faWR9EpcBChFSZWZyZXNoQ29ubmVjdGlvbhIjLmRyb21vcy52MS5SZWZyZXNoQ29ubmVjdGlvblJlcXVlc3QaHC5kcm9tb3MudjEuQ3JlZGVudGlhbFBheWxvYWQiP9LnGBUKE2NyZWRlbnRpYWxzOnJlZnJlc2iC0+STAiA6ASoiGy92MS9yZWZyZXNoL3tjb25uZWN0aW9uX2lkfRKGAQoNR2V0Q29ubmVjdGlvbhIfLmRyb21vcy52MS5HZXRDb25uZWN0aW9uUmVxdWVzdBoVLmRyb21vcy52MS5Db25uZWN0aW9uIj3S5xgSChBjb25uZWN0aW9uczpyZWFkgtPkkwIhEh8vdjEvY29ubmVjdGlvbnMve2Nvbm5lY3Rpb25faWR9EocBCg9MaXN0Q29ubmVjdGlvbnMSIS5kcm9tb3MudjEuTGlzdENvbm5lY3Rpb25zUmVxdWVzdBoiLmRyb21vcy52MS5MaXN0Q29ubmVjdGlvbnNSZXNwb25zZSIt0ucYEgoQY29ubmVjdGlvbnM6cmVhZILT5JMCERIPL3YxL2Nvbm5lY3Rpb25zEq8BChNSZWNvbm5lY3RDb25uZWN0aW9uEiUuZHJvbW9zLnYxLlJlY29ubmVjdENvbm5lY3Rpb25SZXF1ZXN0GiQuZHJvbW9zLnYxLlJlcXVlc3RDb25uZWN0aW9uUmVzcG9uc2UiS9LnGBMKEWNvbm5lY3Rpb25zOndyaXRlgtPkkwIuOgEqIikvdjEvY29ubmVjdGlvbnMve2Nvbm5lY3Rpb25faWR9OnJlY29ubmVjdBKXAQoQUmV2b2tlQ29ubmVjdGlvbhIiLmRyb21vcy52MS5SZXZva2VDb25uZWN0aW9uUmVxdWVzdBoVLmRyb21vcy52MS5Db25uZWN0aW9uIkjS5xgTChFjb25uZWN0aW9uczp3cml0ZYLT5JMCKzoBKiImL3YxL2Nvbm5lY3Rpb25zL3tjb25uZWN0aW9uX2lkfTpyZXZva2USmgEKEUNvbmZpcm1Db25uZWN0aW9uEiMuZHJvbW9zLnYxLkNvbmZpcm1Db25uZWN0aW9uUmVxdWVzdBoVLmRyb21vcy52MS5Db25uZWN0aW9uIknS5xgTChFjb25uZWN0aW9uczp3cml0ZYLT5JMCLDoBKiInL3YxL2Nvbm5lY3Rpb25zL3tjb25uZWN0aW9uX2lkfTpjb25maXJtEp8BCg9XYXRjaENvbm5lY3Rpb24SIS5kcm9tb3MudjEuV2F0Y2hDb25uZWN0aW9uUmVxdWVzdBoiLmRyb21vcy52MS5XYXRjaENvbm5lY3Rpb25SZXNwb25zZSJD0ucYEgoQY29ubmVjdGlvbnM6cmVhZILT5JMCJxIlL3YxL2Nvbm5lY3Rpb25zL3tjb25uZWN0aW9uX2lkfTp3YXRjaDABYgZwcm90bzM", [file_dromos_v1_access_rule, file_google_api_annotations, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * A user's connection to a provider.
@@ -240,6 +240,15 @@ export type RequestConnectionRequest = Message<"dromos.v1.RequestConnectionReque
    * @generated from field: string request_id = 8;
    */
   requestId: string;
+
+  /**
+   * The final redirect adds confirmation_code, and the connection stays PENDING
+   * until ConfirmConnection is called with it: by the application, once it has
+   * seen in its own session that the user who came back is the user who asked.
+   *
+   * @generated from field: bool require_confirmation = 9;
+   */
+  requireConfirmation: boolean;
 };
 
 /**
@@ -619,6 +628,14 @@ export type ReconnectConnectionRequest = Message<"dromos.v1.ReconnectConnectionR
    * @generated from field: string request_id = 4;
    */
   requestId: string;
+
+  /**
+   * As in RequestConnectionRequest; what the connection holds stays in use
+   * until the new consent is confirmed.
+   *
+   * @generated from field: bool require_confirmation = 5;
+   */
+  requireConfirmation: boolean;
 };
 
 /**
@@ -655,6 +672,160 @@ export type RevokeConnectionRequest = Message<"dromos.v1.RevokeConnectionRequest
  */
 export const RevokeConnectionRequestSchema: GenMessage<RevokeConnectionRequest> = /*@__PURE__*/
   messageDesc(file_dromos_v1_connection, 13);
+
+/**
+ * Confirms a consent.
+ *
+ * @generated from message dromos.v1.ConfirmConnectionRequest
+ */
+export type ConfirmConnectionRequest = Message<"dromos.v1.ConfirmConnectionRequest"> & {
+  /**
+   * The connection's id.
+   *
+   * @generated from field: string connection_id = 1;
+   */
+  connectionId: string;
+
+  /**
+   * The code that the final redirect brought. Required.
+   *
+   * @generated from field: string confirmation_code = 2;
+   */
+  confirmationCode: string;
+
+  /**
+   * Makes a repetition safe (AIP-155).
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dromos.v1.ConfirmConnectionRequest.
+ * Use `create(ConfirmConnectionRequestSchema)` to create a new message.
+ */
+export const ConfirmConnectionRequestSchema: GenMessage<ConfirmConnectionRequest> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_connection, 14);
+
+/**
+ * Asks for a connection's changes.
+ *
+ * @generated from message dromos.v1.WatchConnectionRequest
+ */
+export type WatchConnectionRequest = Message<"dromos.v1.WatchConnectionRequest"> & {
+  /**
+   * The connection's id.
+   *
+   * @generated from field: string connection_id = 1;
+   */
+  connectionId: string;
+
+  /**
+   * The resume_token of the last message of an earlier stream: this one begins
+   * with the change after it. Changes can be resumed for seven days; after
+   * that the stream begins with the current state.
+   *
+   * @generated from field: string resume_token = 2;
+   */
+  resumeToken: string;
+
+  /**
+   * Whether messages hold the credential.
+   *
+   * @generated from field: bool include_credentials = 3;
+   */
+  includeCredentials: boolean;
+};
+
+/**
+ * Describes the message dromos.v1.WatchConnectionRequest.
+ * Use `create(WatchConnectionRequestSchema)` to create a new message.
+ */
+export const WatchConnectionRequestSchema: GenMessage<WatchConnectionRequest> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_connection, 15);
+
+/**
+ * A connection's state, at first or after a change.
+ *
+ * @generated from message dromos.v1.WatchConnectionResponse
+ */
+export type WatchConnectionResponse = Message<"dromos.v1.WatchConnectionResponse"> & {
+  /**
+   * The connection's id.
+   *
+   * @generated from field: string connection_id = 1;
+   */
+  connectionId: string;
+
+  /**
+   * What happened: connection.requested, connection.reconnect_requested,
+   * connection.activated, connection.attention, connection.expired,
+   * connection.failed, connection.revoked or credential.refreshed. Empty for
+   * the current state.
+   *
+   * @generated from field: string event_type = 2;
+   */
+  eventType: string;
+
+  /**
+   * The event's id, the same as in a webhook; empty for the current state.
+   *
+   * @generated from field: string event_id = 3;
+   */
+  eventId: string;
+
+  /**
+   * Where the connection stood then.
+   *
+   * @generated from field: dromos.v1.Connection.Status status = 4;
+   */
+  status: Connection_Status;
+
+  /**
+   * Why, in one machine-readable word.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * The credential's generation then; 0 where there was none.
+   *
+   * @generated from field: uint32 generation = 6;
+   */
+  generation: number;
+
+  /**
+   * When it happened.
+   *
+   * @generated from field: google.protobuf.Timestamp occurred_at = 7;
+   */
+  occurredAt?: Timestamp | undefined;
+
+  /**
+   * Resumes after this message.
+   *
+   * @generated from field: string resume_token = 8;
+   */
+  resumeToken: string;
+
+  /**
+   * With include_credentials, and while the connection is ACTIVE: the
+   * credential as GetToken answers it. Left out where a newer change follows,
+   * and where there is none to be had just now.
+   *
+   * @generated from field: dromos.v1.CredentialPayload payload = 9;
+   */
+  payload?: CredentialPayload | undefined;
+};
+
+/**
+ * Describes the message dromos.v1.WatchConnectionResponse.
+ * Use `create(WatchConnectionResponseSchema)` to create a new message.
+ */
+export const WatchConnectionResponseSchema: GenMessage<WatchConnectionResponse> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_connection, 16);
 
 /**
  * Connections: a user's consent to a provider, and the credential it yields.
@@ -781,6 +952,45 @@ export const ConnectionService: GenService<{
     methodKind: "unary";
     input: typeof RevokeConnectionRequestSchema;
     output: typeof ConnectionSchema;
+  },
+  /**
+   * Confirms that the user who consented is the user who asked, for a consent
+   * that was begun with require_confirmation: the connection becomes ACTIVE. The
+   * code works once, within ten minutes of the consent, and not after five
+   * wrong ones.
+   *
+   * Needs the scope connections:write.
+   * Errors: CONNECTION_NOT_FOUND, CONNECTION_REVOKED.
+   *
+   * @generated from rpc dromos.v1.ConnectionService.ConfirmConnection
+   */
+  confirmConnection: {
+    methodKind: "unary";
+    input: typeof ConfirmConnectionRequestSchema;
+    output: typeof ConnectionSchema;
+  },
+  /**
+   * Streams where a connection stands: its current state first, then every
+   * change as it happens, none left out and none twice. Each message carries a
+   * resume_token: with the last one, a new call goes on after it. Over REST the
+   * stream is one JSON object a line, or Server-Sent Events for who accepts
+   * text/event-stream.
+   *
+   * The stream ends with CONNECTION_REVOKED when the connection is revoked,
+   * UNAUTHENTICATED within five seconds of the key's end, and
+   * BROKER_UNAVAILABLE or STORE_UNAVAILABLE (with RetryInfo) when a part of
+   * Dromos goes away; after the latter, resume.
+   *
+   * Needs the scope connections:read, and credentials:read for
+   * include_credentials.
+   * Errors: CONNECTION_NOT_FOUND, CONNECTION_REVOKED.
+   *
+   * @generated from rpc dromos.v1.ConnectionService.WatchConnection
+   */
+  watchConnection: {
+    methodKind: "server_streaming";
+    input: typeof WatchConnectionRequestSchema;
+    output: typeof WatchConnectionResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_dromos_v1_connection, 0);
