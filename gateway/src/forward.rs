@@ -116,13 +116,17 @@ impl Service<Request<Body>> for Forward {
             caller_key,
             deadline,
         );
-        let call = RpcCall::start(target.path.path(), self.broker.host(), outbound.headers_mut());
+        let call = RpcCall::start(
+            target.path.path(),
+            self.broker.host(),
+            outbound.headers_mut(),
+        );
         *outbound.uri_mut() = Uri::from(target.path);
         let answer = self.broker.call(outbound);
         let closing = target.streams.then(|| self.closing.clone());
-        Box::pin(async move {
-            Ok(relay(answer.await, call, closing).unwrap_or_else(Status::into_http))
-        })
+        Box::pin(
+            async move { Ok(relay(answer.await, call, closing).unwrap_or_else(Status::into_http)) },
+        )
     }
 }
 

@@ -95,9 +95,9 @@ fn a_call_of_each(id: &str) -> Vec<(&'static str, Value, &'static str)> {
             "workspaces",
         ),
         (
-            "dromos.v1.WebhookService/ListWebhooks",
-            json!({}),
-            "webhooks",
+            "dromos.v1.WebhookService/CreateWebhook",
+            json!({ "webhook": { "url": "http://127.0.0.1:9/hook" } }),
+            "secret",
         ),
     ]
 }
