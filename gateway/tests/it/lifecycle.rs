@@ -15,7 +15,7 @@ use tokio::{
 use tonic::{Code, Request, Status, body::Body, metadata::MetadataValue, transport::Channel};
 use tonic_types::StatusExt;
 
-use crate::support::{FakeBroker, Running, Seen, VIAS, config, healthy, http1, reply};
+use crate::support::{FakeBroker, KEY, Running, Seen, VIAS, config, healthy, http1, reply};
 
 async fn ready(gateway: &Running) -> u16 {
     http1()
@@ -82,7 +82,7 @@ async fn a_shutdown_ends_streams_with_a_word() {
     let channel = Channel::from_shared(format!("http://{}", gateway.address)).unwrap();
     let mut client = ConnectionServiceClient::new(channel.connect_lazy());
     let mut request = Request::new(WatchConnectionRequest::default());
-    let key = MetadataValue::from_static("Bearer some-key");
+    let key = MetadataValue::try_from(format!("Bearer {KEY}")).unwrap();
     request.metadata_mut().insert("authorization", key);
     let mut stream = client.watch_connection(request).await.unwrap().into_inner();
     let stopped = gateway.stop();
