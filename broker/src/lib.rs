@@ -2,8 +2,8 @@
 //! credential encrypted and fresh, and records who used it.
 //!
 //! One request is a straight line: `rpc` or `http` → `flow` → `grant`, `vault`,
-//! `egress`, `cache`, `store`. `domain` holds the types and rules that all of them speak
-//! of, and `app` wires them together.
+//! `egress`, `cache`, `store`, `journal`. `domain` holds the types and rules that all of
+//! them speak of, and `app` wires them together.
 
 #![expect(
     clippy::duplicate_mod,
@@ -17,6 +17,7 @@ pub mod egress;
 pub mod flow;
 pub mod grant;
 mod http;
+pub mod journal;
 mod rpc;
 pub mod store;
 pub mod vault;

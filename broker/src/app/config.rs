@@ -16,6 +16,8 @@ pub struct Config {
     /// The settings it was made from; key providers read theirs here.
     pub(super) settings: Settings,
     pub(super) database_url: String,
+    /// The journal's folder.
+    pub(super) journal: PathBuf,
     pub(super) base_url: String,
     pub(super) listen: String,
     pub(super) public_listen: String,
@@ -28,10 +30,14 @@ pub struct Config {
     pub(super) allowed_return_urls: Vec<String>,
     pub(super) allowed_cidrs: Vec<Cidr>,
     pub(super) tls: Option<TlsIdentity>,
+    pub(super) refresh_rate: u32,
     /// Whether providers may be on http and on private networks.
     pub allow_private_networks: bool,
     /// Development: loopback return URLs are allowed.
     pub development: bool,
+    /// Whether it refreshes, and replays its journal, by itself; a test with a
+    /// clock of its own calls the rounds.
+    pub background: bool,
     /// Whether migrations are applied at start; SQLite's always are.
     pub migrate: bool,
     /// How long a start waits for its database.
@@ -48,7 +54,7 @@ pub struct Config {
 
 impl Config {
     /// Reads the settings of `protocol`: DATABASE_URL (absent: SQLite in
-    /// DATA_DIR), BASE_URL, LISTEN, PUBLIC_LISTEN, API_KEYS or API_KEY,
+    /// DATA_DIR), DATA_DIR, BASE_URL, LISTEN, PUBLIC_LISTEN, API_KEYS or API_KEY,
     /// STATE_KEY, KEY_PROVIDER and its own, BOOTSTRAP_ADMIN_KEY,
     /// REDIS_URL, RATE_LIMIT_PER_KEY,
     /// ALLOWED_RETURN_URLS, ALLOWED_CIDRS, ALLOW_PRIVATE_NETWORKS, TLS_*.
@@ -95,8 +101,10 @@ impl Config {
                 "32 to 256 visible ASCII characters; make one with `openssl rand -hex 32`",
             ));
         }
+        let database_url = database_url(settings)?;
         Ok(Self {
-            database_url: database_url(settings)?,
+            journal: journal(settings, &database_url)?,
+            database_url,
             base_url,
             listen: settings
                 .optional("LISTEN")
@@ -118,8 +126,10 @@ impl Config {
                 "comma-separated networks, as in 10.0.0.0/8,fd00::/8",
             )?,
             tls: TlsIdentity::from_settings(settings)?,
+            refresh_rate: refresh_rate(settings)?,
             allow_private_networks: settings.flag("ALLOW_PRIVATE_NETWORKS")?,
             development: false,
+            background: true,
             migrate: false,
             database_wait: super::DATABASE_WAIT,
             redis_patience: crate::cache::link::PATIENCE,
@@ -131,8 +141,42 @@ impl Config {
     }
 
     pub(super) fn is_sqlite(&self) -> bool {
-        !self.database_url.starts_with("postgres")
+        is_sqlite(&self.database_url)
     }
+}
+
+fn is_sqlite(database_url: &str) -> bool {
+    !database_url.starts_with("postgres")
+}
+
+/// `journal` in DATA_DIR, or beside the SQLite file.
+fn journal(settings: &Settings, database_url: &str) -> Result<PathBuf, SettingsError> {
+    let folder = match settings.optional("DATA_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None if is_sqlite(database_url) => {
+            let file = PathBuf::from(database_url);
+            file.parent().map(PathBuf::from).unwrap_or_default()
+        }
+        None => {
+            let advice = "a folder of this broker's own on a disk that outlives it, for the journal of refreshed tokens";
+            return Err(SettingsError::missing("DATA_DIR", advice));
+        }
+    };
+    Ok(folder.join("journal"))
+}
+
+/// How many refreshes per second the broker by itself sends to one provider.
+fn refresh_rate(settings: &Settings) -> Result<u32, SettingsError> {
+    let Some(text) = settings.optional("REFRESH_RATE_PER_PROVIDER") else {
+        return Ok(100);
+    };
+    let rate = text.parse().ok().filter(|rate| (1..=10_000).contains(rate));
+    rate.ok_or_else(|| {
+        SettingsError::malformed(
+            "REFRESH_RATE_PER_PROVIDER",
+            "refreshes per second, 1 to 10000; 100 where it is absent",
+        )
+    })
 }
 
 fn is_key(text: &str, min: usize, max: usize) -> bool {

@@ -16,7 +16,9 @@ use crate::{
     },
     egress::{Egress, discovery::Discovery, guard::Guard},
     flow::{self, Core},
-    http, rpc,
+    http,
+    journal::Journal,
+    rpc,
     store::{self, Store},
     vault::{
         Vault,
@@ -85,6 +87,7 @@ async fn connect(url: &str, wait: Duration) -> Result<Arc<dyn Store>, StartError
 pub struct Broker {
     core: Arc<Core>,
     heard: Option<mpsc::Receiver<Heard>>,
+    background: bool,
     internal: (TcpListener, axum::Router, ListenOptions),
     public: (TcpListener, axum::Router),
 }
@@ -109,6 +112,10 @@ impl Broker {
         let mut shared = shared::Shared::start(&config, &config.ambient).await?;
         let heard = shared.heard.take();
         let core = Arc::new(core(&config, store, shared).await?);
+        let left = flow::journalled::replay(&core).await;
+        if left > 0 {
+            tracing::warn!(left, "journalled answers wait to be stored");
+        }
         if let Some(key) = &config.bootstrap_admin_key {
             flow::access::bootstrap(&core, key)
                 .await
@@ -137,6 +144,7 @@ impl Broker {
         Ok(Self {
             core,
             heard,
+            background: config.background,
             internal: (internal_listener, internal, options),
             public: (public_listener, public),
         })
@@ -182,6 +190,12 @@ impl Broker {
             // Ends with the link to Redis, which the core owns.
             tokio::spawn(flow::notices::run(Arc::downgrade(&self.core), heard));
         }
+        let background = self.background.then(|| {
+            [
+                tokio::spawn(flow::journalled::run(self.core.clone())),
+                tokio::spawn(flow::refresh::due::run(self.core.clone())),
+            ]
+        });
         let (listener, app, options) = self.internal;
         let internal = dromos_serve::serve(listener, app, options, stop.clone().cancelled_owned());
         let (listener, app) = self.public;
@@ -197,6 +211,9 @@ impl Broker {
         };
         tokio::join!(internal, public, stopping);
         upkeep.abort();
+        for task in background.into_iter().flatten() {
+            task.abort();
+        }
         // It ends by itself, once what it was sending has ended.
         let _ = deliveries.await;
         // An exchange that was sent is worth waiting for: its answer may hold
@@ -250,9 +267,13 @@ async fn core(
     let egress = Egress::new(Guard {
         allow_private_networks: config.allow_private_networks,
     });
+    let advice = "a folder that this broker, and no other, can make and write to";
+    let journal = Journal::open(config.journal.clone(), ambient.failpoints.clone())
+        .map_err(|_| SettingsError::malformed("DATA_DIR", advice))?;
     Ok(Core {
         vault,
         discovery: Discovery::new(egress.clone(), shared.cache, ambient.clone()),
+        journal,
         egress,
         audit: flow::audit::AuditWriter::start(store.clone()),
         token_reads: flow::token_reads::TokenReads::start(store.clone()),
@@ -260,6 +281,7 @@ async fn core(
         notices: shared.notices,
         authenticator: flow::authenticate::Authenticator::default(),
         refreshes: flow::refresh::Refreshes::default(),
+        throttle: flow::throttle::Throttle::new(config.refresh_rate),
         state_key: StateKey::new(config.state_key.expose_secret()),
         base_url: config.base_url.clone(),
         return_urls: ReturnUrlPolicy {

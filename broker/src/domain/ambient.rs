@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Timestamp;
+use super::{Timestamp, failpoint::Failpoints};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -25,6 +25,8 @@ pub struct Ambient {
     pub clock: Arc<dyn Clock>,
     /// The randomness.
     pub random: Arc<dyn Random>,
+    /// The mishaps: none.
+    pub failpoints: Failpoints,
 }
 
 impl Ambient {
@@ -34,6 +36,7 @@ impl Ambient {
         Self {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            failpoints: Failpoints::default(),
         }
     }
 
@@ -44,6 +47,15 @@ impl Ambient {
         Timestamp::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
     }
 
+    /// The same, at another time, which stands still.
+    #[must_use]
+    pub fn at(&self, time: Timestamp) -> Self {
+        Self {
+            clock: Arc::new(Stopped(time)),
+            ..self.clone()
+        }
+    }
+
     /// `N` random bytes.
     #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
@@ -52,11 +64,25 @@ impl Ambient {
         bytes
     }
 
+    /// Any number, each as likely as the others: for jitter.
+    #[must_use]
+    pub fn chance(&self) -> u16 {
+        u16::from_be_bytes(self.bytes())
+    }
+
     /// A new UUIDv7 (RFC 9562 §5.7).
     #[must_use]
     pub fn id(&self) -> Uuid {
         let millis = u64::try_from(self.now().timestamp_millis()).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
+    }
+}
+
+struct Stopped(Timestamp);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        self.0
     }
 }
 

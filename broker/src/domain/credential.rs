@@ -39,8 +39,11 @@ pub struct NewCredential {
     pub issued_at: Timestamp,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// When it should be refreshed.
+    /// From when on whoever asks for it gets a fresh one.
     pub refresh_at: Option<Timestamp>,
+    /// When the broker looks at it by itself: first ahead of `refresh_at`,
+    /// then whenever another attempt may be made.
+    pub due_at: Option<Timestamp>,
     /// The origin of the token endpoint that issued it: its refresh token goes
     /// nowhere else.
     pub token_origin: String,
@@ -63,6 +66,8 @@ pub struct Credential {
     pub lease_until: Option<Timestamp>,
     /// Not before this time is another refresh tried.
     pub next_attempt_at: Option<Timestamp>,
+    /// Attempts that yielded nothing since the last that did.
+    pub attempts: u32,
     /// Since when the outcome of a refresh is unknown.
     pub uncertain_since: Option<Timestamp>,
 }
@@ -121,6 +126,42 @@ pub fn refresh_at(issued_at: Timestamp, lifetime: TimeDelta, margin: TimeDelta) 
     issued_at + lifetime - margin.min(lifetime / 5)
 }
 
+/// Tokens that live shorter than this are refreshed when somebody asks for
+/// them; a broker that kept them all fresh would do little else.
+const SHORTEST: TimeDelta = TimeDelta::seconds(30);
+
+/// When the broker refreshes a token by itself: at 80 % of its lifetime, give
+/// or take 2.5 % by chance, so that what was issued together is not due
+/// together; and never after `refresh_at`.
+#[must_use]
+pub fn due_at(
+    issued_at: Timestamp,
+    lifetime: TimeDelta,
+    refresh_at: Timestamp,
+    chance: u16,
+) -> Option<Timestamp> {
+    if lifetime < SHORTEST {
+        return None;
+    }
+    let thousandths = 775 + i64::from(chance) * 50 / i64::from(u16::MAX);
+    let ahead = TimeDelta::milliseconds(lifetime.num_milliseconds() / 1000 * thousandths);
+    Some((issued_at + ahead).min(refresh_at))
+}
+
+/// The first pause after an attempt that yielded nothing.
+const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(5);
+const LONGEST_PAUSE: TimeDelta = TimeDelta::seconds(300);
+
+/// How long the next attempt waits after so many that yielded nothing: twice
+/// as long each time, the latter half of it by chance.
+#[must_use]
+pub fn pause_after(attempts: u32, chance: u16) -> TimeDelta {
+    let doubled = FIRST_PAUSE * 2_i32.pow(attempts.min(6));
+    let pause = doubled.min(LONGEST_PAUSE);
+    let half = pause.num_milliseconds() / 2;
+    TimeDelta::milliseconds(half + half * i64::from(chance) / i64::from(u16::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +180,29 @@ mod tests {
         assert_eq!(at(3600, 300), 3300);
         assert_eq!(at(60, 300), 48);
         assert_eq!(at(600, 10), 590);
+    }
+
+    #[test]
+    fn the_broker_refreshes_around_four_fifths_of_the_lifetime_and_never_after_the_margin() {
+        let issued = Timestamp::UNIX_EPOCH;
+        let at = |lifetime, chance| {
+            let lifetime = TimeDelta::seconds(lifetime);
+            let margin = refresh_at(issued, lifetime, TimeDelta::seconds(300));
+            let due = due_at(issued, lifetime, margin, chance);
+            due.map(|due| (due - issued).num_seconds())
+        };
+        assert_eq!(at(3600, 0), Some(2790));
+        assert_eq!(at(3600, u16::MAX / 2), Some(2876));
+        assert_eq!(at(3600, u16::MAX), Some(2970));
+        assert_eq!(at(60, u16::MAX), Some(48), "the margin");
+        assert_eq!(at(29, 0), None);
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_five_minutes() {
+        let longest = |attempts| pause_after(attempts, u16::MAX).num_seconds();
+        assert_eq!([0, 1, 2, 5].map(longest), [5, 10, 20, 160]);
+        assert_eq!([6, 7, u32::MAX].map(longest), [300; 3]);
+        assert_eq!(pause_after(3, 0), TimeDelta::seconds(20));
     }
 }

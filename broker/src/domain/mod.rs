@@ -10,6 +10,7 @@ pub mod consent;
 pub mod credential;
 pub mod error;
 pub mod event;
+pub mod failpoint;
 pub mod id;
 pub mod page;
 pub mod provider;

@@ -144,6 +144,17 @@ pub struct OAuth2Client {
     pub default_expires_in: u32,
     /// Refresh this many seconds before expiry.
     pub refresh_margin: u32,
+    /// For so many seconds the provider still takes a refresh token that a
+    /// newer one replaced; 0: not known to.
+    #[serde(default)]
+    pub refresh_reuse_interval: u32,
+    /// Whether a refresh may replace the refresh token (RFC 9700 §4.14.2).
+    #[serde(default = "rotates")]
+    pub refresh_token_rotation: bool,
+}
+
+const fn rotates() -> bool {
+    true
 }
 
 impl OAuth2Client {

@@ -146,6 +146,8 @@ pub async fn confirm(
         scopes: held.scopes.clone(),
         subject: held.subject.clone(),
         token_origin: held.token_origin.clone(),
+        // What is left of the lifetime counts from now.
+        issued_at: core.ambient.now(),
     };
     let event = || {
         let event = AuditEvent::new(

@@ -9,6 +9,7 @@ use crate::{
     cache::{limits::RateLimits, notices::Notices},
     domain::{ambient::Ambient, return_url::ReturnUrlPolicy, state::StateKey},
     egress::{Egress, discovery::Discovery},
+    journal::Journal,
     store::Store,
     vault::Vault,
 };
@@ -24,12 +25,14 @@ pub mod connect;
 pub mod connections;
 pub mod deliver;
 pub mod fetch_token;
+pub mod journalled;
 pub mod notices;
 pub mod open_consent;
 pub mod providers;
 pub mod refresh;
 pub mod revoke;
 mod sealing;
+pub mod throttle;
 pub mod token_reads;
 pub mod upkeep;
 pub mod upstream;
@@ -47,6 +50,8 @@ pub struct Core {
     pub egress: Egress,
     /// What providers announce.
     pub discovery: Discovery,
+    /// Providers' answers that are not in the store yet.
+    pub journal: Journal,
     /// The clock and the randomness.
     pub ambient: Ambient,
     /// The audit, in group commits.
@@ -61,6 +66,8 @@ pub struct Core {
     pub authenticator: authenticate::Authenticator,
     /// Refreshes under way in this process.
     pub refreshes: refresh::Refreshes,
+    /// How much each provider is asked.
+    pub throttle: throttle::Throttle,
     /// Signs states.
     pub state_key: StateKey,
     /// Where users' browsers reach the public listener.

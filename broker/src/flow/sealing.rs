@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{Core, fetch_token::Secrets};
 use crate::domain::{
-    credential::{Credential, NewCredential, TokenSet, refresh_at},
+    Timestamp,
+    credential::{Credential, NewCredential, TokenSet, due_at, refresh_at},
     error::{Error, Result},
     id::{ConnectionId, WorkspaceId},
     provider::Provider,
@@ -53,8 +54,7 @@ pub(super) async fn open_refresh_token(
     Ok(Some(SecretString::from(text)))
 }
 
-/// Seals tokens under a generation. An answer without a refresh token keeps
-/// the one that there is (RFC 6749 §6).
+/// Seals tokens under a generation.
 #[expect(clippy::too_many_arguments, reason = "a credential has these parts")]
 pub(super) async fn seal(
     core: &Core,
@@ -63,8 +63,8 @@ pub(super) async fn seal(
     generation: u32,
     provider: &Provider,
     tokens: &TokenSet,
-    keep_refresh_token: Option<&SecretString>,
     token_origin: &str,
+    issued_at: Timestamp,
 ) -> Result<NewCredential> {
     let mut usage = serde_json::Map::new();
     usage.insert(
@@ -80,7 +80,7 @@ pub(super) async fn seal(
     }
     let usage = Secrets(usage);
     let plain = Zeroizing::new(serde_json::to_vec(&usage.0).map_err(Error::internal)?);
-    let refresh = match tokens.refresh_token.as_ref().or(keep_refresh_token) {
+    let refresh = match &tokens.refresh_token {
         Some(token) => {
             let place = place(workspace_id, id, "refresh", generation);
             Some(
@@ -91,7 +91,7 @@ pub(super) async fn seal(
         }
         None => None,
     };
-    let issued_at = core.ambient.now();
+    let refreshable = tokens.lifetime.filter(|_| refresh.is_some());
     let margin = TimeDelta::seconds(provider.definition.oauth2.refresh_margin.into());
     Ok(NewCredential {
         usage: core
@@ -100,10 +100,11 @@ pub(super) async fn seal(
             .await?,
         issued_at,
         expires_at: tokens.lifetime.map(|lifetime| issued_at + lifetime),
-        refresh_at: tokens
-            .lifetime
-            .filter(|_| refresh.is_some())
-            .map(|lifetime| refresh_at(issued_at, lifetime, margin)),
+        refresh_at: refreshable.map(|lifetime| refresh_at(issued_at, lifetime, margin)),
+        due_at: refreshable.and_then(|lifetime| {
+            let margin = refresh_at(issued_at, lifetime, margin);
+            due_at(issued_at, lifetime, margin, core.ambient.chance())
+        }),
         refresh,
         token_origin: token_origin.to_owned(),
     })

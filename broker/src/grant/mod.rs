@@ -14,6 +14,7 @@ pub mod refresh_token;
 pub mod revocation;
 pub mod token_answer;
 pub mod token_endpoint;
+pub mod verdict;
 
 /// A grant, about to be exchanged for tokens.
 pub trait Grant: Send + Sync {

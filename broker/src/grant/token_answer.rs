@@ -1,11 +1,12 @@
-//! Reads a token endpoint's answer. One table decides what a failure means:
-//! only the provider's own refusal of the grant ends a connection.
+//! Reads a token endpoint's answer.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use serde_json::{Map, Value};
+
+use super::verdict::{self, Evidence, Verdict};
 
 use crate::{
     domain::{
@@ -22,7 +23,7 @@ pub enum TokenAnswer {
     Tokens(Box<TokenSet>),
     /// The provider refuses the grant: the user has to consent again.
     Refused {
-        /// The `error` it gave (RFC 6749 §5.2), one of [`REFUSALS`].
+        /// The `error` it gave (RFC 6749 §5.2), one that [`verdict`] lists.
         error: String,
     },
     /// The provider rejects the client or the request: its definition is wrong.
@@ -41,82 +42,54 @@ pub enum TokenAnswer {
     Unknown,
 }
 
-/// The `error` codes that refuse the grant itself: RFC 6749 §5.2, OpenID
-/// Connect Core §3.1.2.6, and those that two large providers use instead.
-const REFUSALS: [&str; 7] = [
-    "invalid_grant",
-    "interaction_required",
-    "login_required",
-    "consent_required",
-    "access_denied",
-    "bad_refresh_token",
-    "bad_verification_code",
-];
-const TEMPORARY: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
-
-/// Reads an answer.
+/// Reads an answer. What a failure means is [`verdict`]'s to say.
 #[must_use]
 pub fn read(answer: &EgressAnswer, client: &OAuth2Client) -> TokenAnswer {
-    let status = answer.status;
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => {
-            return TokenAnswer::Unavailable {
-                retry_after: retry_after(&answer.headers),
-            };
-        }
-        // A gateway gave up on a server that may have gone on.
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => return TokenAnswer::Unknown,
-        _ if status.is_server_error() => {
-            return TokenAnswer::Unavailable {
-                retry_after: retry_after(&answer.headers),
-            };
-        }
-        _ => {}
+    let status = answer.status.as_u16();
+    if verdict::is_decisive(status) {
+        return failed(Evidence::Status(status), &answer.headers);
     }
     let Some(body) = parse(answer) else {
-        return if status.is_success() {
-            TokenAnswer::Unknown
-        } else {
-            TokenAnswer::Misconfigured {
-                error: format!("status_{}", status.as_u16()),
-                detail: None,
-            }
-        };
+        return failed(Evidence::Unreadable(status), &answer.headers);
     };
     // An error is an error, whatever the status says.
     if let Some(error) = body.get("error").filter(|error| !error.is_null()) {
-        return refusal(error.as_str().unwrap_or_default(), &answer.headers);
+        let code = error.as_str().unwrap_or_default();
+        return failed(Evidence::Error(code), &answer.headers);
     }
     match tokens(&body, client) {
-        Some(tokens) if status.is_success() => TokenAnswer::Tokens(Box::new(tokens)),
-        None if status.is_success() => TokenAnswer::Unknown,
-        _ => TokenAnswer::Misconfigured {
-            error: format!("status_{}", status.as_u16()),
-            detail: None,
-        },
+        Some(tokens) if answer.status.is_success() => TokenAnswer::Tokens(Box::new(tokens)),
+        _ => failed(Evidence::Unreadable(status), &answer.headers),
     }
 }
 
-fn refusal(error: &str, headers: &HeaderMap) -> TokenAnswer {
-    if REFUSALS.contains(&error) {
-        TokenAnswer::Refused {
-            error: error.to_owned(),
-        }
-    } else if TEMPORARY.contains(&error) {
-        TokenAnswer::Unavailable {
-            retry_after: retry_after(headers),
-        }
-    } else {
-        // Only a code goes on from here, never a provider's free text.
-        let is_code = (1..=64).contains(&error.len())
-            && error
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        TokenAnswer::Misconfigured {
-            error: if is_code { error } else { "unknown_error" }.to_owned(),
+/// A failure, as the table judges it.
+pub(super) fn failed(evidence: Evidence<'_>, headers: &HeaderMap) -> TokenAnswer {
+    let error = || match evidence {
+        Evidence::Error(code) => code_only(code).to_owned(),
+        Evidence::Status(status) | Evidence::Unreadable(status) => format!("status_{status}"),
+        Evidence::Blocked | Evidence::NotSent | Evidence::NoAnswer => "not_sent".to_owned(),
+    };
+    match verdict::of(evidence) {
+        Verdict::Refused => TokenAnswer::Refused { error: error() },
+        Verdict::Misconfigured => TokenAnswer::Misconfigured {
+            error: error(),
             detail: None,
-        }
+        },
+        Verdict::Retry => TokenAnswer::Unavailable {
+            retry_after: retry_after(headers),
+        },
+        Verdict::Uncertain => TokenAnswer::Unknown,
     }
+}
+
+/// Only a code goes on from here, never a provider's free text.
+fn code_only(error: &str) -> &str {
+    let is_code = (1..=64).contains(&error.len())
+        && error
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if is_code { error } else { "unknown_error" }
 }
 
 /// JSON, or the form that some providers answer whatever we accept.

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use http::StatusCode;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -25,6 +26,8 @@ fn client() -> OAuth2Client {
         expires_in_unit: ExpiresInUnit::Seconds,
         default_expires_in: 0,
         refresh_margin: 300,
+        refresh_reuse_interval: 0,
+        refresh_token_rotation: true,
     }
 }
 
@@ -97,7 +100,11 @@ fn hardening_11_an_error_with_status_200_is_an_error() {
 
 #[test]
 fn hardening_10_only_the_providers_refusal_of_the_grant_counts_as_one() {
-    for error in REFUSALS {
+    let listed = |verdict: Verdict| {
+        let rows = verdict::ERRORS.iter().filter(move |row| row.1 == verdict);
+        rows.map(|row| row.0)
+    };
+    for error in listed(Verdict::Refused) {
         let body = format!(r#"{{"error":"{error}"}}"#);
         assert!(
             matches!(answer(400, &body), TokenAnswer::Refused { .. }),
@@ -123,7 +130,7 @@ fn hardening_10_only_the_providers_refusal_of_the_grant_counts_as_one() {
             "{error}"
         );
     }
-    for error in TEMPORARY {
+    for error in listed(Verdict::Retry) {
         let body = format!(r#"{{"error":"{error}"}}"#);
         assert!(
             matches!(answer(400, &body), TokenAnswer::Unavailable { .. }),

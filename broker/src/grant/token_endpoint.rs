@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     Grant, client_authentication,
     token_answer::{self, TokenAnswer},
+    verdict::Evidence,
 };
 use crate::{
     domain::provider::{OAuth2Client, TokenRequestFormat},
@@ -48,14 +49,15 @@ pub async fn exchange(
         body,
         timeout,
     };
+    let failed = |evidence| token_answer::failed(evidence, &HeaderMap::new());
     match egress.send(request).await {
         Ok(answer) => token_answer::read(&answer, client),
         Err(EgressError::Refused(why)) => TokenAnswer::Misconfigured {
             error: "egress_refused".to_owned(),
             detail: Some(why),
         },
-        Err(EgressError::NotSent(_)) => TokenAnswer::Unavailable { retry_after: None },
-        Err(EgressError::NoAnswer(_)) => TokenAnswer::Unknown,
+        Err(EgressError::NotSent(_)) => failed(Evidence::NotSent),
+        Err(EgressError::NoAnswer(_)) => failed(Evidence::NoAnswer),
     }
 }
 

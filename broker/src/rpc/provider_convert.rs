@@ -45,6 +45,8 @@ pub(super) fn to_proto(provider: &Provider, base_url: &str) -> ProtoProvider {
             expires_in_unit: word(&client.expires_in_unit),
             default_expires_in: client.default_expires_in,
             refresh_margin: Some(client.refresh_margin),
+            refresh_reuse_interval: client.refresh_reuse_interval,
+            refresh_token_rotation: Some(client.refresh_token_rotation),
         }),
         strategy: Some(Strategy {
             r#type: definition.strategy.kind,
@@ -136,6 +138,8 @@ fn client(message: OAuth2, checks: &mut Checks) -> (OAuth2Client, Option<SecretS
         expires_in_unit,
         default_expires_in,
         refresh_margin,
+        refresh_reuse_interval,
+        refresh_token_rotation,
     } = message;
     for (field, text) in [
         ("oauth2.issuer", &issuer),
@@ -209,6 +213,8 @@ fn client(message: OAuth2, checks: &mut Checks) -> (OAuth2Client, Option<SecretS
         ),
         default_expires_in,
         refresh_margin: refresh_margin.unwrap_or(OAuth2Client::DEFAULT_REFRESH_MARGIN),
+        refresh_reuse_interval,
+        refresh_token_rotation: refresh_token_rotation.unwrap_or(true),
     };
     (client, client_secret.map(SecretString::from))
 }

@@ -31,6 +31,7 @@ pub trait Store:
     + ConnectionStore
     + ConsentStore
     + CredentialStore
+    + DueStore
     + AnswerStore
     + AuditStore
     + EventStore
@@ -48,6 +49,7 @@ impl<T> Store for T where
         + ConnectionStore
         + ConsentStore
         + CredentialStore
+        + DueStore
         + AnswerStore
         + AuditStore
         + EventStore

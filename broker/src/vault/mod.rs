@@ -76,6 +76,15 @@ impl Vault {
         .to_sealed())
     }
 
+    /// Makes sure that sealing for a workspace will not need the database: to
+    /// be asked before something comes that must not be lost.
+    ///
+    /// # Errors
+    /// As [`Vault::seal`].
+    pub async fn warm(&self, workspace: WorkspaceId) -> Result<()> {
+        self.active_key(workspace).await.map(drop)
+    }
+
     /// Opens what was sealed for this place.
     ///
     /// # Errors

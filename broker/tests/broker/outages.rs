@@ -1,13 +1,18 @@
 //! The database goes away and comes back; brokers stop and start.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+    time::Duration,
+};
 
+use dromos_broker::flow::journalled;
+use dromos_simulator::Endpoint;
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use dromos_simulator::Endpoint;
-
 use crate::{
+    database::Database,
     network::Line,
     world::{Db, World, both, create_database, eventually, reason, retry_delay},
 };
@@ -128,6 +133,124 @@ async fn new_tokens_wait_for_the_database_and_are_not_lost() {
     );
     assert_eq!(world.simulator.counts().refresh_reuses, 0);
     assert_eq!(world.check(&id).await["status"], "ACTIVE");
+}
+
+/// How long PostgreSQL is away, in seconds of real time: longer than callers,
+/// and the task that holds the new tokens in memory, wait for it.
+const AWAY: Duration = Duration::from_secs(32);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_during_500_refreshes_loses_no_rotated_token() {
+    const CONNECTIONS: usize = 50;
+    const REFRESHES: u32 = 10;
+    let (world, line) = on_a_line().await;
+    let mut ids = vec![];
+    for n in 0..CONNECTIONS {
+        ids.push(world.connect(&format!("user-{n}")).await);
+    }
+    let done = AtomicU32::new(0);
+    let refreshing = join_all(ids.iter().map(|id| {
+        let (world, done) = (&world, &done);
+        async move {
+            for generation in 2..2 + REFRESHES {
+                // As a client does: until it has what it wants.
+                let held = json!({ "generation": generation - 1 });
+                while world.refresh(id, held.clone()).await.0 != StatusCode::OK {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }));
+    let most_left = AtomicUsize::new(0);
+    let outage = async {
+        eventually("the refreshes are under way", async || {
+            done.load(Ordering::SeqCst) >= 100
+        })
+        .await;
+        // At work at the provider, all of them; their answers find no database.
+        let gate = world.simulator.gate_answers(Endpoint::Token);
+        gate.arrivals(20).await;
+        line.cut();
+        gate.release();
+        tokio::time::sleep(AWAY).await;
+        let journal = world.data_dir.path().join("journal");
+        let waiting = std::fs::read_dir(journal).expect("a folder").count();
+        most_left.store(waiting, Ordering::SeqCst);
+        line.mend();
+        eventually("the journal is replayed", async || {
+            journalled::replay(&world.core).await == 0
+        })
+        .await;
+    };
+    tokio::join!(refreshing, outage);
+
+    let mut lost = 0;
+    for id in &ids {
+        let active = world.check(id).await["status"] == "ACTIVE";
+        let (status, _) = world.refresh(id, json!({})).await;
+        lost += usize::from(!active || status != StatusCode::OK);
+    }
+    let counts = world.simulator.counts();
+    println!(
+        "{} refreshes of {CONNECTIONS} connections, PostgreSQL away for {AWAY:?}: {} answers waited in the journal, \
+         {lost} rotated tokens lost, {} reuses",
+        done.load(Ordering::SeqCst),
+        most_left.load(Ordering::SeqCst),
+        counts.refresh_reuses
+    );
+    assert_eq!((lost, counts.refresh_reuses), (0, 0), "{counts:?}");
+    assert!(most_left.load(Ordering::SeqCst) >= 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_cut_off_after_the_answer_still_commits_although_another_claimed() {
+    let (world, line) = on_a_line().await;
+    let settings = world.settings();
+    let ours = settings.iter().find(|entry| entry.0 == "DATABASE_URL");
+    let mut direct: url::Url = ours.expect("it is set").1.parse().expect("a URL");
+    let server: url::Url = std::env::var("TEST_POSTGRES_URL")
+        .expect("a server")
+        .parse()
+        .expect("a URL");
+    direct
+        .set_port(Some(server.port().unwrap_or(5432)))
+        .expect("a port");
+    let other = world.join_with(&[("DATABASE_URL", direct.as_str())]).await;
+    let id = world.connect("user-1").await;
+    let gate = world.simulator.gate_answers(Endpoint::Token);
+    let (_, ()) = tokio::join!(world.refresh(&id, json!({})), async {
+        gate.arrived().await;
+        line.cut();
+        gate.release();
+        eventually("the outage is noticed", async || {
+            ready(&world).await[0] == StatusCode::SERVICE_UNAVAILABLE
+        })
+        .await;
+        // Its lease runs out, and the other broker takes one.
+        let mut database = Database::open(direct.as_str()).await;
+        database
+            .execute(
+                "update credentials set lease_until = '2020-01-01' where lease_until is not null",
+            )
+            .await;
+        let (_, error) = other.refresh(&id, json!({})).await;
+        assert_eq!(reason(&error), "REFRESH_UNCERTAIN", "{error}");
+        assert_eq!(other.token(&id).await.1["generation"], 1, "it serves");
+        line.mend();
+    });
+    eventually("the answer is stored", async || {
+        other.token(&id).await.1["generation"] == 2
+    })
+    .await;
+    let (status, token) = other.refresh(&id, json!({})).await;
+    assert_eq!(
+        (status, &token["generation"]),
+        (StatusCode::OK, &json!(3)),
+        "{token}"
+    );
+    assert_eq!(world.simulator.counts().refresh_reuses, 0);
+    other.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

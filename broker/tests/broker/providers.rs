@@ -81,6 +81,8 @@ both!(
             ("token_request_format", json!("form")),
             ("expires_in_unit", json!("seconds")),
             ("refresh_margin", json!(300)),
+            ("refresh_reuse_interval", json!(0)),
+            ("refresh_token_rotation", json!(true)),
             ("authorization_params", json!({})),
         ] {
             assert_eq!(client[name], value, "{name}");

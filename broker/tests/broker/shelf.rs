@@ -168,6 +168,7 @@ impl Shelf {
             issued_at: self.now(),
             expires_at: Some(self.now() + TimeDelta::seconds(3600)),
             refresh_at: Some(self.now() + TimeDelta::seconds(3300)),
+            due_at: Some(self.now() + TimeDelta::seconds(2880)),
             token_origin: "https://login.example.com".to_owned(),
         }
     }

@@ -17,7 +17,16 @@ pub const ENCRYPTION_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 /// A whole configuration, over a database.
 pub fn settings(database_url: &str) -> Vec<(&'static str, String)> {
+    // Beside an SQLite file; a PostgreSQL has no folder of its own.
+    let folder = match database_url.rsplit_once('/') {
+        Some((_, name)) if database_url.starts_with("postgres") => {
+            format!("{}/startup-{name}", env!("CARGO_TARGET_TMPDIR"))
+        }
+        Some((folder, _)) => folder.to_owned(),
+        None => String::new(),
+    };
     [
+        ("DATA_DIR", folder.as_str()),
         ("DATABASE_URL", database_url),
         ("BASE_URL", "https://auth.example.com"),
         ("LISTEN", "127.0.0.1:0"),
@@ -153,11 +162,22 @@ fn a_missing_or_malformed_setting_ends_the_start_with_one_line_that_helps() {
             "TLS_KEY_FILE is missing",
             "PEM",
         ),
-        (("DATABASE_URL", ""), "DATA_DIR is missing", "DATABASE_URL"),
     ] {
         let output = run(&with(&good, &[change]));
         assert_config_error(&output, setting, how);
     }
+    // Without a database that names a folder, DATA_DIR has to.
+    for (url, how) in [
+        ("", "DATABASE_URL"),
+        ("postgres://127.0.0.1:9/x", "journal"),
+    ] {
+        let output = run(&with(&good, &[("DATABASE_URL", url), ("DATA_DIR", "")]));
+        assert_config_error(&output, "DATA_DIR is missing", how);
+    }
+    let file = dir.path().join("a-file").display().to_string();
+    std::fs::write(&file, "").expect("a file");
+    let output = run(&with(&good, &[("DATA_DIR", &file)]));
+    assert_config_error(&output, "DATA_DIR is malformed", "write");
 }
 
 #[test]

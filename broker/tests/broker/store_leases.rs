@@ -71,7 +71,8 @@ impl Shelf {
     async fn release(&self, attempt: Attempt, seconds: i64, uncertain: bool) {
         let release = Release {
             next_attempt_at: self.now() + TimeDelta::seconds(seconds),
-            uncertain,
+            due_at: None,
+            uncertain_since: uncertain.then(|| self.now()),
         };
         let released = self.store.release_refresh(attempt, release, self.event());
         released.await.expect("the store answers");
@@ -279,6 +280,9 @@ on_both!(
         let (pending, consent) = shelf.pending(&provider, "reconnected").await;
         shelf.complete(&consent, 0, 1).await;
         let epoch = shelf.claim(&pending, 1).await.expect("free");
+        let consent = shelf.consent_row(&pending);
+        let begun = shelf.store.insert_consent(&consent, shelf.event()).await;
+        assert!(begun.expect("the store answers"));
         assert_eq!(shelf.complete(&consent, 1, 5).await, Completion::Done);
         assert!(!shelf.refuse(shelf.attempt(&pending, epoch, 1)).await);
         let attempt = shelf.attempt(&pending, epoch, 1);

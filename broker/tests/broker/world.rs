@@ -8,7 +8,10 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use dromos_broker::{
     Broker, Config,
-    domain::ambient::{Ambient, Clock},
+    domain::{
+        ambient::{Ambient, Clock},
+        failpoint::{Failpoint, Failpoints},
+    },
     flow::Core,
 };
 use dromos_gateway::Gateway;
@@ -118,8 +121,33 @@ impl Clock for TestClock {
     }
 }
 
+/// Where refreshes and callbacks come to grief: whoever gets there panics,
+/// which ends its task as a killed process would end all of them.
+#[derive(Clone, Default)]
+pub struct Mishaps(Arc<Mutex<Vec<Failpoint>>>);
+
+impl Mishaps {
+    /// The next one who gets there.
+    pub fn next(&self, point: Failpoint) {
+        self.0.lock().expect("the list").push(point);
+    }
+
+    fn failpoints(&self) -> Failpoints {
+        let points = self.0.clone();
+        Failpoints::calling(move |point| {
+            let met = {
+                let mut points = points.lock().expect("the list");
+                let met = points.iter().position(|next| *next == point);
+                met.map(|at| points.remove(at))
+            };
+            assert!(met.is_none(), "a mishap of the test's: {point:?}");
+        })
+    }
+}
+
 /// A system, and what a test does with it.
 pub struct World {
+    pub mishaps: Mishaps,
     pub simulator: Simulator,
     pub clock: TestClock,
     pub gateway_url: String,
@@ -165,10 +193,12 @@ impl World {
             Db::Postgres => create_database().await,
         };
 
+        let own_data = data_dir.path().display().to_string();
         let public = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let public_url = format!("http://{}", public.local_addr().expect("an address"));
         let mut all = vec![
             ("DATABASE_URL", database_url.as_str()),
+            ("DATA_DIR", own_data.as_str()),
             ("BASE_URL", public_url.as_str()),
             ("LISTEN", "127.0.0.1:0"),
             ("API_KEYS", SERVICE_KEY),
@@ -186,10 +216,13 @@ impl World {
         let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
         config.development = true;
         config.redis_patience = crate::shared::PATIENT;
+        config.background = false;
         config.migrate = true;
         config.public_listener = Some(public);
+        let mishaps = Mishaps::default();
         config.ambient = Ambient {
             clock: Arc::new(clock.clone()),
+            failpoints: mishaps.failpoints(),
             ..Ambient::system()
         };
         let broker = Broker::bind(config).await.expect("the broker starts");
@@ -200,6 +233,7 @@ impl World {
         let gateway = Gateway::bind(gateway).await.expect("the gateway starts");
         let gateway_url = format!("http://{}", gateway.local_addr());
         let mut world = Self {
+            mishaps,
             simulator,
             clock,
             gateway_url,
@@ -271,12 +305,16 @@ impl World {
 
     /// Another broker, with its gateway, on the database of this one.
     pub async fn join(&self) -> Joined {
-        self.start_another(&[], None).await
+        self.join_with(&[]).await
     }
 
-    /// The same, with some settings changed.
+    /// The same, with some settings changed. Its data folder is its own.
     pub async fn join_with(&self, settings: &[(&str, &str)]) -> Joined {
-        self.start_another(settings, None).await
+        let own = format!("other-{}", uuid::Uuid::now_v7());
+        let own = self.data_dir.path().join(own).display().to_string();
+        let mut all = vec![("DATA_DIR", own.as_str())];
+        all.extend(settings);
+        self.start_another(&all, None).await
     }
 
     async fn start_another(
@@ -295,9 +333,11 @@ impl World {
         let mut config = Config::from_settings(&Settings::from_map(all)).expect("good settings");
         config.development = true;
         config.redis_patience = crate::shared::PATIENT;
+        config.background = false;
         config.public_listener = public;
         config.ambient = Ambient {
             clock: Arc::new(self.clock.clone()),
+            failpoints: self.mishaps.failpoints(),
             ..Ambient::system()
         };
         let broker = Broker::bind(config).await.expect("the broker starts");

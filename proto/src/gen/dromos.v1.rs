@@ -2236,6 +2236,10 @@ pub struct OAuth2 {
     pub default_expires_in: u32,
     #[prost(uint32, optional, tag = "20")]
     pub refresh_margin: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "21")]
+    pub refresh_reuse_interval: u32,
+    #[prost(bool, optional, tag = "22")]
+    pub refresh_token_rotation: ::core::option::Option<bool>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProvidersRequest {

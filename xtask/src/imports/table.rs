@@ -138,9 +138,12 @@ pub const CRATES: &[CrateRule] = &[
             module("grant", Only(&["domain", "egress"]), NOTHING, NOTHING),
             module("vault", Only(&["domain"]), NOTHING, NOTHING),
             module("store", Only(&["domain"]), NOTHING, STORAGE),
+            module("journal", Only(&["domain"]), NOTHING, NOTHING),
             module(
                 "flow",
-                Only(&["domain", "grant", "vault", "egress", "cache", "store"]),
+                Only(&[
+                    "domain", "grant", "vault", "egress", "cache", "store", "journal",
+                ]),
                 &["dromos_strategy"],
                 NOTHING,
             ),

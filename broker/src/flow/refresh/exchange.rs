@@ -7,28 +7,34 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::{Outcome, Request};
+use super::{
+    Outcome, Request, resting,
+    settle::{store, with_good_id_token},
+};
 use crate::{
     domain::{
+        Timestamp,
         audit::{Action, Actor, AuditEvent},
         connection::Connection,
-        credential::TokenSet,
+        credential::{Credential, TokenSet, pause_after},
         error::{ErrorKind, Result},
+        failpoint::Failpoint,
         provider::Provider,
     },
     egress::discovery::Metadata,
     flow::{
         Core,
-        sealing::{granted_scopes, seal},
-        upstream::keep_and_tell,
+        journalled::{self, Answered, Origin},
     },
-    grant::{id_token, token_answer::TokenAnswer},
-    store::{Attempt, Committed, Refreshed, Release},
+    grant::token_answer::TokenAnswer,
+    store::{Attempt, Committed, RESERVED_FOR, Release},
 };
 
-/// After an attempt that yielded nothing, the next waits this long, or as long
-/// as the provider wants.
-const BACKOFF: TimeDelta = TimeDelta::seconds(5);
+/// How long callers wait for a database that is away, while the journal has
+/// the new tokens.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// And how long where nothing but our memory has them.
+const PATIENCE_UNJOURNALLED: Duration = Duration::from_secs(600);
 
 /// The provider refuses the grant.
 pub(super) fn refused() -> Outcome {
@@ -38,18 +44,19 @@ pub(super) fn refused() -> Outcome {
     )
 }
 
+pub(super) const UNCERTAIN: &str =
+    "a refresh was sent and its answer was lost; the current credential is valid until it expires";
+
 /// An answer was lost.
 pub(super) fn uncertain() -> Outcome {
-    Outcome::failed(
-        ErrorKind::RefreshUncertain,
-        "a refresh was sent and its answer was lost; the current credential is valid until it expires",
-    )
+    Outcome::failed(ErrorKind::RefreshUncertain, UNCERTAIN)
 }
 
 /// A claimed attempt, and what its outcome is told to.
 pub(super) struct Exchange<'a> {
     pub(super) core: &'a Core,
     pub(super) request: &'a Request,
+    pub(super) credential: &'a Credential,
     pub(super) connection: &'a Connection,
     pub(super) provider: &'a Provider,
     pub(super) metadata: Option<Arc<Metadata>>,
@@ -77,12 +84,7 @@ impl Exchange<'_> {
         token_origin: &str,
     ) -> Result<Outcome> {
         match answer {
-            TokenAnswer::Tokens(mut tokens) => {
-                if !self.is_id_token_good(&tokens).await {
-                    tokens.id_token = None;
-                }
-                self.commit(&tokens, refresh_token, token_origin).await
-            }
+            TokenAnswer::Tokens(tokens) => self.accept(*tokens, refresh_token, token_origin).await,
             TokenAnswer::Refused { error } => {
                 let reason = if uncertain {
                     "refresh_outcome_unknown"
@@ -102,111 +104,86 @@ impl Exchange<'_> {
                     error,
                     "the provider rejects the client or the request"
                 );
-                self.release(
-                    None,
-                    false,
-                    ErrorKind::ProviderMisconfigured,
-                    "the provider rejects the client registration; see the provider's definition",
-                )
-                .await
+                let message =
+                    "the provider rejects the client registration; see the provider's definition";
+                self.release(End::new(ErrorKind::ProviderMisconfigured, message))
+                    .await
             }
             TokenAnswer::Unavailable { retry_after } => {
-                self.release(
+                let message = "the provider can't be reached; try again";
+                self.release(End {
                     retry_after,
-                    false,
-                    ErrorKind::ProviderUnavailable,
-                    "the provider can't be reached; try again",
-                )
+                    ..End::new(ErrorKind::ProviderUnavailable, message)
+                })
                 .await
             }
             TokenAnswer::Unknown => {
-                self.release(
-                    None,
-                    true,
-                    ErrorKind::RefreshUncertain,
-                    "the refresh was sent and its answer was lost",
-                )
+                let message = "the refresh was sent and its answer was lost";
+                self.release(End {
+                    uncertain_since: Some(self.attempt.at),
+                    ..End::new(ErrorKind::RefreshUncertain, message)
+                })
                 .await
             }
         }
     }
 
-    /// Whether a refreshed id_token may be handed on: signed by the issuer, and
-    /// about the same subject as before (OpenID Connect Core §12.2). One that is
-    /// not is left out; the tokens beside it are good all the same.
-    async fn is_id_token_good(&self, tokens: &TokenSet) -> bool {
-        let Some(id_token) = &tokens.id_token else {
-            return true;
-        };
-        let Some(metadata) = &self.metadata else {
-            return false;
-        };
-        let client = &self.provider.definition.oauth2;
-        let Core {
-            discovery, ambient, ..
-        } = self.core;
-        let verified = id_token::verify(id_token, client, metadata, None, discovery, ambient).await;
-        let good = verified.is_ok_and(|subject| Some(subject) == self.connection.subject);
-        if !good {
-            tracing::warn!(
-                provider = self.provider.name,
-                "a refreshed id_token does not verify; it is left out"
-            );
-        }
-        good
-    }
-
-    async fn commit(
+    /// New tokens are worth more than this caller's patience, because the old
+    /// refresh token may be spent: they are journalled, then stored; and where
+    /// the journal fails, tried until the database takes them.
+    async fn accept(
         &self,
-        tokens: &TokenSet,
+        mut tokens: TokenSet,
         refresh_token: &SecretString,
         token_origin: &str,
     ) -> Result<Outcome> {
+        let core = self.core;
+        core.ambient.failpoints.hit(Failpoint::RefreshAnswered);
         let Attempt {
             workspace_id,
             connection_id,
             generation,
+            epoch,
             ..
         } = self.attempt;
-        let keep = Some(refresh_token);
-        // New tokens are worth more than this caller's patience: the old
-        // refresh token may be spent, so the commit is tried until it lands.
+        // An answer without a refresh token keeps the one that there is
+        // (RFC 6749 §6).
+        tokens
+            .refresh_token
+            .get_or_insert_with(|| refresh_token.clone());
+        let answered = Answered {
+            workspace_id,
+            connection_id,
+            generation,
+            origin: Origin::Refresh { epoch },
+            received_at: core.ambient.now(),
+            token_origin: token_origin.to_owned(),
+            tokens,
+        };
+        let kept = journalled::keep(core, &answered).await;
+        core.ambient.failpoints.hit(Failpoint::RefreshJournalled);
+        let metadata = self.metadata.as_deref();
+        let (connection, provider) = (self.connection, self.provider);
+        let tokens = with_good_id_token(core, connection, provider, metadata, &answered).await;
+        let patience = match kept {
+            Some(_) => PATIENCE,
+            None => PATIENCE_UNJOURNALLED,
+        };
+        let give_up = Instant::now() + patience;
         let mut pause = Duration::from_millis(100);
-        let give_up = Instant::now() + Duration::from_secs(600);
-        loop {
-            let committed = async {
-                let credential = seal(
-                    self.core,
-                    workspace_id,
-                    connection_id,
-                    generation + 1,
-                    self.provider,
-                    tokens,
-                    keep,
-                    token_origin,
-                )
-                .await?;
-                let scopes = granted_scopes(tokens, self.provider);
-                let refreshed = Refreshed {
-                    attempt: self.attempt,
-                    credential,
-                    scopes,
-                };
-                self.core
-                    .store
-                    .commit_refresh(refreshed, self.event(Action::CredentialRefreshed))
-                    .await
-            }
-            .await;
-            match committed {
-                Ok(Committed::Done | Committed::Superseded) => return Ok(Outcome::Refreshed),
-                Ok(Committed::Revoked) => {
-                    keep_and_tell(self.core, self.connection, tokens).await?;
-                    return Ok(Outcome::failed(
-                        ErrorKind::ConnectionRevoked,
-                        "the connection is revoked for good; request a new one",
-                    ));
-                }
+        let committed = loop {
+            let event = self.event(Action::CredentialRefreshed);
+            let stored = store(
+                core,
+                self.attempt,
+                connection,
+                provider,
+                &answered,
+                &tokens,
+                event,
+            );
+            match stored.await {
+                Ok(committed) => break committed,
                 Err(error)
                     if error.kind == ErrorKind::StoreUnavailable && Instant::now() < give_up =>
                 {
@@ -214,36 +191,79 @@ impl Exchange<'_> {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
+                // Where they are journalled, the replay goes on.
                 Err(error) => return Err(error),
             }
+        };
+        core.ambient.failpoints.hit(Failpoint::RefreshCommitted);
+        if let Some(kept) = kept {
+            kept.settled().await;
         }
+        Ok(match committed {
+            Committed::Done | Committed::Superseded => Outcome::Refreshed,
+            Committed::Revoked => Outcome::failed(
+                ErrorKind::ConnectionRevoked,
+                "the connection is revoked for good; request a new one",
+            ),
+        })
     }
 
-    pub(super) async fn release(
-        &self,
-        retry_after: Option<Duration>,
-        uncertain: bool,
-        kind: ErrorKind,
-        message: &'static str,
-    ) -> Result<Outcome> {
-        let wait = retry_after
-            .and_then(|wait| TimeDelta::from_std(wait).ok())
-            .unwrap_or(BACKOFF);
+    /// The attempt yielded no tokens: gives the lease back.
+    pub(super) async fn release(&self, end: End) -> Result<Outcome> {
+        let now = self.core.ambient.now();
+        let pause = pause_after(self.credential.attempts, self.core.ambient.chance());
+        let wanted = end
+            .retry_after
+            .and_then(|wait| TimeDelta::from_std(wait).ok());
+        let soonest = now + pause.max(wanted.unwrap_or_default());
+        let next_attempt_at = match end.uncertain_since {
+            Some(since) => resting::until(self.credential, self.provider, since, soonest),
+            None => soonest,
+        };
         let release = Release {
-            next_attempt_at: self.core.ambient.now() + wait,
-            uncertain,
+            next_attempt_at,
+            // What was not due before is not due for having failed.
+            due_at: self.credential.content.due_at.map(|due_at| {
+                if due_at > now + RESERVED_FOR {
+                    due_at
+                } else {
+                    next_attempt_at
+                }
+            }),
+            uncertain_since: end.uncertain_since,
         };
         let event = self
             .event(Action::CredentialRefreshed)
-            .failed(kind.reason().to_ascii_lowercase());
+            .failed(end.kind.reason().to_ascii_lowercase());
         self.core
             .store
             .release_refresh(self.attempt, release, event)
             .await?;
         Ok(Outcome::Failed {
+            kind: end.kind,
+            message: end.message,
+            retry_after: end.retry_after,
+        })
+    }
+}
+
+/// How an attempt ends that yielded no tokens.
+pub(super) struct End {
+    pub(super) kind: ErrorKind,
+    pub(super) message: &'static str,
+    /// How long the provider wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    /// Since when nobody knows what came of a refresh.
+    pub(super) uncertain_since: Option<Timestamp>,
+}
+
+impl End {
+    pub(super) fn new(kind: ErrorKind, message: &'static str) -> Self {
+        Self {
             kind,
             message,
-            retry_after,
-        })
+            retry_after: None,
+            uncertain_since: None,
+        }
     }
 }

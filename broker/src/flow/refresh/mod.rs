@@ -25,9 +25,13 @@ use crate::domain::{
 };
 
 mod attempt;
+pub mod due;
 mod exchange;
+mod resting;
+mod settle;
 
 use attempt::attempt;
+pub(super) use settle::replayed;
 
 /// What came of a refresh, for everybody who waited.
 #[derive(Debug, Clone)]

@@ -146,15 +146,30 @@ impl ConsentStore for SqlStore {
                     .first(tx)
                     .await
                     .optional()?;
-            let known: i64 = consents::table
+            let ours = consents::table
                 .filter(consents::workspace_id.eq(key.0))
                 .filter(consents::connection_id.eq(key.1))
-                .filter(consents::consent_id.eq(DbId(consent_id.0)))
-                .count()
-                .get_result(tx)
-                .await?;
-            if status.is_none_or(|status| status == Status::Revoked.as_str()) || known == 0 {
-                return Ok(Completion::Superseded);
+                .filter(consents::consent_id.eq(DbId(consent_id.0)));
+            let known: Option<Option<Timestamp>> = ours
+                .select(consents::completed_at)
+                .first(tx)
+                .await
+                .optional()?;
+            let completed_before = match known {
+                Some(completed_at)
+                    if status.is_some_and(|status| status != Status::Revoked.as_str()) =>
+                {
+                    completed_at.is_some()
+                }
+                _ => return Ok(Completion::Superseded),
+            };
+            if completed_before {
+                // A consent has one answer: this one, replayed.
+                return Ok(if confirmed {
+                    Completion::Superseded
+                } else {
+                    Completion::Done
+                });
             }
             let stored: Option<(i64, i64)> = for_update!(
                 credentials::table
@@ -217,6 +232,10 @@ impl ConsentStore for SqlStore {
                 .await?;
             spend_consents(tx, key.0, key.1, at).await?;
             events::insert(tx, key, EventKind::ConnectionActivated, at).await?;
+            diesel::update(ours)
+                .set(consents::completed_at.eq(at))
+                .execute(tx)
+                .await?;
             audit::insert(tx, event).await?;
             Ok(Completion::Done)
         })

@@ -203,6 +203,7 @@ impl CredentialStore for SqlStore {
                     credentials::lease_owner.eq(None::<DbId>),
                     credentials::lease_until.eq(None::<Timestamp>),
                     credentials::refresh_at.eq(None::<Timestamp>),
+                    credentials::due_at.eq(None::<Timestamp>),
                 ))
                 .execute(tx)
                 .await?;
@@ -241,16 +242,17 @@ impl CredentialStore for SqlStore {
                     credentials::lease_until.eq(None::<Timestamp>),
                     credentials::next_attempt_at.eq(Some(release.next_attempt_at)),
                     credentials::attempts.eq(credentials::attempts + 1),
+                    credentials::due_at.eq(release.due_at),
                 ))
                 .execute(tx)
                 .await?;
-            if release.uncertain {
+            if let Some(since) = release.uncertain_since {
                 let first = credentials::table
                     .find(key)
                     .filter(credentials::lease_epoch.eq(attempt.epoch))
                     .filter(credentials::uncertain_since.is_null());
                 diesel::update(first)
-                    .set(credentials::uncertain_since.eq(attempt.at))
+                    .set(credentials::uncertain_since.eq(since))
                     .execute(tx)
                     .await?;
             }

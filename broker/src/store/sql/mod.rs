@@ -16,6 +16,7 @@ mod connections;
 mod consents;
 mod credentials;
 mod data_keys;
+mod due;
 mod events;
 mod providers;
 mod rows;

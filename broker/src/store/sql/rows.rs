@@ -254,6 +254,7 @@ pub(super) struct CredentialContentRow {
     pub issued_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub refresh_at: Option<Timestamp>,
+    pub due_at: Option<Timestamp>,
     pub token_origin: String,
 }
 
@@ -265,6 +266,7 @@ impl From<NewCredential> for CredentialContentRow {
             issued_at: credential.issued_at,
             expires_at: credential.expires_at,
             refresh_at: credential.refresh_at,
+            due_at: credential.due_at,
             token_origin: credential.token_origin,
         }
     }
@@ -281,6 +283,7 @@ pub(super) struct CredentialRow {
     pub lease_epoch: i64,
     pub lease_until: Option<Timestamp>,
     pub next_attempt_at: Option<Timestamp>,
+    pub attempts: i64,
     pub uncertain_since: Option<Timestamp>,
 }
 
@@ -297,11 +300,13 @@ impl TryFrom<CredentialRow> for Credential {
                 issued_at: row.content.issued_at,
                 expires_at: row.content.expires_at,
                 refresh_at: row.content.refresh_at,
+                due_at: row.content.due_at,
                 token_origin: row.content.token_origin,
             },
             lease_epoch: row.lease_epoch,
             lease_until: row.lease_until,
             next_attempt_at: row.next_attempt_at,
+            attempts: to_u32(row.attempts)?,
             uncertain_since: row.uncertain_since,
         })
     }

@@ -95,6 +95,7 @@ diesel::table! {
         next_attempt_at -> Nullable<Ts>,
         attempts -> BigInt,
         uncertain_since -> Nullable<Ts>,
+        due_at -> Nullable<Ts>,
     }
 }
 
@@ -115,6 +116,7 @@ diesel::table! {
         expires_at -> Ts,
         spent_at -> Nullable<Ts>,
         require_confirmation -> Bool,
+        completed_at -> Nullable<Ts>,
     }
 }
 

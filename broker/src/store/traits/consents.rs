@@ -34,7 +34,7 @@ pub trait ConsentStore: Send + Sync {
     /// A consent succeeded: its credential replaces the one of `generation`
     /// (0: none yet), and the connection becomes ACTIVE. The consent was spent
     /// before; `Superseded` says that a newer one was begun since, or that the
-    /// connection was revoked.
+    /// connection was revoked. Completed twice, it changes nothing the second time.
     async fn complete_consent(
         &self,
         completed: CompletedConsent,

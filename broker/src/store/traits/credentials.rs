@@ -107,6 +107,9 @@ pub enum Committed {
 pub struct Release {
     /// Not before this time is another one made.
     pub next_attempt_at: Timestamp,
-    /// Bytes were sent and no complete answer came.
-    pub uncertain: bool,
+    /// When the broker's own loop looks at it again.
+    pub due_at: Option<Timestamp>,
+    /// Since when the outcome of a refresh is unknown, where it is: bytes were
+    /// sent and no complete answer came.
+    pub uncertain_since: Option<Timestamp>,
 }

@@ -6,15 +6,19 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Core, confirm, open_consent::open_secrets, upstream::keep_and_tell};
+use super::{
+    Core,
+    journalled::{self, Answered, Origin},
+    open_consent::open_secrets,
+};
 use crate::{
     domain::{
         audit::{Action, Actor, AuditEvent},
-        connection::{Connection, Status},
+        connection::Connection,
         consent::Consent,
-        credential::TokenSet,
         error::{Error, ErrorKind, Result},
-        id::{ConsentId, ProviderId},
+        failpoint::Failpoint,
+        id::ProviderId,
         provider::Provider,
         return_url::with_outcome,
         state::{cookie_name, hash},
@@ -22,14 +26,22 @@ use crate::{
     grant::{
         authorization_code::AuthorizationCode,
         endpoints::{self, Endpoints},
-        id_token,
         token_answer::TokenAnswer,
         token_endpoint,
     },
-    store::{CompletedConsent, Completion},
 };
 
+mod settle;
+
+use settle::settle;
+pub(super) use settle::{By, Granted, activate, replayed};
+
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a browser waits for a database that is away. What is journalled
+/// goes on without it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// And how long it waits where nothing but our memory has the tokens.
+const PATIENCE_UNJOURNALLED: Duration = Duration::from_secs(600);
 
 /// What the browser brought.
 pub struct Callback {
@@ -118,22 +130,14 @@ pub async fn complete(
             }
             location
         }
+        // Nothing has failed yet: the journal goes on.
+        Err(failure) if failure.is_journalled => with_outcome(
+            &consent.return_url,
+            &connection_id,
+            Some("temporarily_unavailable"),
+        ),
         Err(failure) => {
-            let event = AuditEvent::new(
-                &core.ambient,
-                Action::ConnectionFailed,
-                Actor::Anonymous(consent.workspace_id, &callback.request_id),
-            )
-            .about(
-                connection.id,
-                &connection.user_id,
-                &connection.provider_name,
-            )
-            .failed(failure.reason.clone());
-            let now = core.ambient.now();
-            core.store
-                .fail_consent(&consent, &failure.reason, now, event)
-                .await?;
+            fail(core, &consent, &connection, &failure, &callback.request_id).await?;
             if let Some(cause) = failure.cause {
                 tracing::warn!(
                     reason = failure.reason,
@@ -150,10 +154,44 @@ pub async fn complete(
     })
 }
 
+async fn fail(
+    core: &Core,
+    consent: &Consent,
+    connection: &Connection,
+    failure: &Failure,
+    request_id: &str,
+) -> Result<()> {
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ConnectionFailed,
+        Actor::Anonymous(consent.workspace_id, request_id),
+    )
+    .about(
+        connection.id,
+        &connection.user_id,
+        &connection.provider_name,
+    )
+    .failed(failure.reason.clone());
+    let now = core.ambient.now();
+    core.store
+        .fail_consent(consent, &failure.reason, now, event)
+        .await
+}
+
 /// Why a consent did not yield a credential: a word for the application.
 struct Failure {
     reason: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Where trying again may help, what is in the way.
+    waits_for: Option<WaitsFor>,
+    /// Whether the journal goes on trying.
+    is_journalled: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    Store,
+    Provider,
 }
 
 impl Failure {
@@ -161,6 +199,22 @@ impl Failure {
         Self {
             reason: reason.to_owned(),
             cause: None,
+            waits_for: None,
+            is_journalled: false,
+        }
+    }
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        let error = match self.waits_for {
+            Some(WaitsFor::Store) => Error::new(ErrorKind::StoreUnavailable, "try again"),
+            Some(WaitsFor::Provider) => Error::new(ErrorKind::ProviderUnavailable, "try again"),
+            None => Error::new(ErrorKind::Internal, "the consent failed"),
+        };
+        match self.cause {
+            Some(cause) => error.because(cause),
+            None => error,
         }
     }
 }
@@ -176,7 +230,13 @@ impl From<Error> for Failure {
         };
         Self {
             reason: reason.to_owned(),
+            waits_for: match error.kind {
+                ErrorKind::ProviderUnavailable => Some(WaitsFor::Provider),
+                ErrorKind::StoreUnavailable => Some(WaitsFor::Store),
+                _ => None,
+            },
             cause: Some(Box::new(error)),
+            is_journalled: false,
         }
     }
 }
@@ -206,6 +266,9 @@ async fn finish(
         code_verifier: secrets.code_verifier.clone().map(SecretString::from),
     };
     let client_secret = super::providers::client_secret(core, provider).await?;
+    // What comes back must be sealed whatever becomes of the database.
+    core.vault.warm(consent.workspace_id).await?;
+    core.ambient.failpoints.hit(Failpoint::ConsentSpent);
     let token_origin = endpoints.token_endpoint.origin().ascii_serialization();
     let began = Instant::now();
     let answer = token_endpoint::exchange(
@@ -218,6 +281,9 @@ async fn finish(
     )
     .await;
     metrics::histogram!("oauth_exchange_duration_seconds").record(began.elapsed().as_secs_f64());
+    if matches!(answer, TokenAnswer::Tokens(_)) {
+        core.throttle.answered(provider.id, core.ambient.now());
+    }
     let (status, tokens) = match answer {
         TokenAnswer::Tokens(tokens) => ("success", Ok(tokens)),
         TokenAnswer::Refused { error } => ("refused", Err(Failure::new(&error))),
@@ -228,68 +294,55 @@ async fn finish(
         TokenAnswer::Unknown => ("unknown", Err(Failure::new("provider_unavailable"))),
     };
     metrics::counter!("oauth_token_exchanges_total", "status" => status).increment(1);
-    let mut tokens = tokens?;
-    let subject = verify(
-        core,
-        provider,
-        &endpoints,
-        &tokens,
-        secrets.nonce.as_deref(),
-    )
-    .await?;
-    if let (Some(before), Some(now)) = (&connection.subject, &subject)
-        && before != now
-    {
-        return Err(Failure::new("subject_mismatch"));
-    }
-    if connection.subject.is_some() && subject.is_none() {
-        return Err(Failure::new("subject_missing"));
-    }
-    if subject.is_none() {
-        // Nobody asked for it, or there is no issuer to verify it against.
-        tokens.id_token = None;
-    }
-    let granted = Granted {
-        scopes: super::sealing::granted_scopes(&tokens, provider)
-            .unwrap_or_else(|| consent.scopes.clone()),
-        subject,
+    core.ambient.failpoints.hit(Failpoint::ConsentAnswered);
+    let answered = Answered {
+        workspace_id: consent.workspace_id,
+        connection_id: connection.id,
+        generation: 0,
+        origin: Origin::Consent {
+            state_hash: consent.state_hash,
+            request_id: callback.request_id.clone(),
+        },
+        received_at: core.ambient.now(),
         token_origin,
+        tokens: *tokens?,
     };
-    let event = |action| {
-        let actor = Actor::Anonymous(consent.workspace_id, &callback.request_id);
-        AuditEvent::new(&core.ambient, action, actor).about(
-            connection.id,
-            &connection.user_id,
-            &connection.provider_name,
+    let kept = journalled::keep(core, &answered).await;
+    core.ambient.failpoints.hit(Failpoint::ConsentJournalled);
+    let patience = match kept {
+        Some(_) => PATIENCE,
+        None => PATIENCE_UNJOURNALLED,
+    };
+    let give_up = Instant::now() + patience;
+    let nonce = secrets.nonce.as_deref();
+    loop {
+        let settled = settle(
+            core,
+            consent,
+            provider,
+            &endpoints,
+            &answered,
+            nonce,
+            &callback.request_id,
         )
-    };
-    let completion = if consent.require_confirmation {
-        let event = event(Action::ConnectionConfirmationRequested);
-        match confirm::hold(core, consent, connection, &tokens, granted, event).await? {
-            Some(code) => return Ok(Some(code)),
-            None => Completion::Superseded,
-        }
-    } else {
-        let by = By::Consent(consent.id);
-        let event = || event(Action::ConnectionActivated);
-        activate(core, connection, provider, &tokens, &granted, by, event).await?
-    };
-    match completion {
-        Completion::Done => Ok(None),
-        Completion::Conflict => Err(Failure::new("server_error")),
-        Completion::Superseded => {
-            // Of a connection that was revoked meanwhile nothing may live on
-            // at the provider.
-            let held = core
-                .store
-                .connection(connection.workspace_id, connection.id);
-            if held
-                .await?
-                .is_some_and(|held| held.status == Status::Revoked)
-            {
-                keep_and_tell(core, connection, &tokens).await?;
+        .await;
+        match settled {
+            Err(failure) if failure.waits_for == Some(WaitsFor::Store) => {
+                if Instant::now() < give_up {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    continue;
+                }
+                return Err(Failure {
+                    is_journalled: kept.is_some(),
+                    ..failure
+                });
             }
-            Err(Failure::new("superseded"))
+            settled => {
+                if let Some(kept) = kept {
+                    kept.settled().await;
+                }
+                return settled;
+            }
         }
     }
 }
@@ -333,112 +386,4 @@ fn authorization_error(error: &str) -> &'static str {
         .into_iter()
         .find(|known| *known == error)
         .unwrap_or("authorization_error")
-}
-
-async fn verify(
-    core: &Core,
-    provider: &Provider,
-    endpoints: &Endpoints,
-    tokens: &TokenSet,
-    nonce: Option<&str>,
-) -> std::result::Result<Option<String>, Failure> {
-    let (Some(metadata), Some(nonce)) = (&endpoints.metadata, nonce) else {
-        return Ok(None);
-    };
-    // `openid` was asked for, so an id_token is owed (OpenID Connect Core §3.1.3.3).
-    let id_token = tokens
-        .id_token
-        .as_ref()
-        .ok_or_else(|| Failure::new("id_token_missing"))?;
-    let nonce = SecretString::from(nonce);
-    id_token::verify(
-        id_token,
-        &provider.definition.oauth2,
-        metadata,
-        Some(&nonce),
-        &core.discovery,
-        &core.ambient,
-    )
-    .await
-    .map(Some)
-    .map_err(|error| {
-        let reason = match &error {
-            id_token::IdTokenError::Keys(_) => "provider_unavailable",
-            id_token::IdTokenError::Invalid(_) => "id_token_invalid",
-        };
-        Failure {
-            reason: reason.to_owned(),
-            cause: Some(Box::new(error)),
-        }
-    })
-}
-
-/// What a provider granted, beside the tokens.
-pub(super) struct Granted {
-    /// The scopes.
-    pub scopes: Vec<String>,
-    /// Who consented.
-    pub subject: Option<String>,
-    /// The origin of the token endpoint.
-    pub token_origin: String,
-}
-
-/// What makes a connection ACTIVE.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum By {
-    /// The consent itself.
-    Consent(ConsentId),
-    /// The confirmation of a consent that waited for it.
-    Confirmation(ConsentId),
-}
-
-/// Makes the tokens the connection's credential.
-pub(super) async fn activate(
-    core: &Core,
-    connection: &Connection,
-    provider: &Provider,
-    tokens: &TokenSet,
-    granted: &Granted,
-    by: By,
-    event: impl Fn() -> AuditEvent,
-) -> Result<Completion> {
-    let (consent_id, confirmed) = match by {
-        By::Consent(id) => (id, false),
-        By::Confirmation(id) => (id, true),
-    };
-    // Another credential may be stored in between; then this one is sealed anew.
-    for _ in 0..5 {
-        let held = core
-            .store
-            .credential(connection.workspace_id, connection.id)
-            .await?;
-        let generation = held.map_or(0, |held| held.generation);
-        let credential = super::sealing::seal(
-            core,
-            connection.workspace_id,
-            connection.id,
-            generation + 1,
-            provider,
-            tokens,
-            None,
-            &granted.token_origin,
-        )
-        .await?;
-        let completed = CompletedConsent {
-            workspace_id: connection.workspace_id,
-            connection_id: connection.id,
-            consent_id,
-            at: core.ambient.now(),
-            generation,
-            credential,
-            scopes: granted.scopes.clone(),
-            subject: granted.subject.clone(),
-            confirmed,
-        };
-        match core.store.complete_consent(completed, event()).await? {
-            Completion::Conflict => {}
-            outcome => return Ok(outcome),
-        }
-    }
-    Ok(Completion::Conflict)
 }
