@@ -337,6 +337,13 @@ impl Ledger {
         self.tally.revoked += 1;
     }
 
+    /// Every code and token that was ever issued.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let codes = self.codes.keys();
+        let tokens = self.access_tokens.keys().chain(self.refresh_tokens.keys());
+        codes.chain(tokens).cloned().collect()
+    }
+
     /// Whether a token was issued here and has been revoked, itself or with its grant.
     pub(crate) fn is_revoked(&self, token: &str) -> bool {
         let access = self

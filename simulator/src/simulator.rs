@@ -111,6 +111,11 @@ impl Simulator {
         }
     }
 
+    /// Every code and token that was issued here so far, spent and revoked ones too: what must not leak.
+    pub fn secrets(&self) -> Vec<String> {
+        self.world.ledger().secrets()
+    }
+
     /// Whether a token was issued here and has been revoked, itself or with its grant.
     pub fn is_revoked(&self, token: &str) -> bool {
         self.world.ledger().is_revoked(token)

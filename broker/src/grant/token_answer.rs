@@ -83,12 +83,13 @@ pub(super) fn failed(evidence: Evidence<'_>, headers: &HeaderMap) -> TokenAnswer
     }
 }
 
-/// Only a code goes on from here, never a provider's free text.
+/// Only a code goes on from here, to the log and the audit: never a provider's
+/// free text, nor a token that it quotes, which has digits or capitals in it.
 fn code_only(error: &str) -> &str {
-    let is_code = (1..=64).contains(&error.len())
+    let is_code = (1..=40).contains(&error.len())
         && error
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            .all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'-');
     if is_code { error } else { "unknown_error" }
 }
 

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
 mod clients;
+mod collector;
 mod demo;
+mod leaks;
 mod support;
 mod traces;
 mod up;

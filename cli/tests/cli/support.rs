@@ -72,6 +72,11 @@ impl Place {
     pub fn up_with(&self, variables: &[(&str, &str)]) -> Up {
         let mut command = self.command(&UP);
         command.envs(variables.iter().copied());
+        self.up_by(command)
+    }
+
+    /// What this command starts, when it is ready.
+    pub fn up_by(&self, mut command: Command) -> Up {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();

@@ -1,22 +1,17 @@
 //! A request as a collector of traces sees it, from the agent to the provider.
 
-use std::sync::{Arc, Mutex};
-
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use dromos_simulator::{
     Behaviour, Simulator,
     browser::{Browser, approve},
 };
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value as Attribute},
     trace::v1::{Span, span::SpanKind},
 };
-use prost::Message;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::Place;
+use crate::{collector::Collector, support::Place};
 
 const RETURN_URL: &str = "http://localhost:3000/connected";
 /// What an agent of ours would send: its own trace and span.
@@ -24,39 +19,6 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const AGENT: &str = "b7ad6b7169203331";
 /// Made up; it must not be in a trace.
 const IN_A_QUERY: &str = "marker-in-a-query";
-
-/// Where spans are sent: OTLP over HTTP with protobuf.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Bytes>>>);
-
-impl Collector {
-    async fn start(&self) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let take = async |State(Self(bodies)): State<Self>, headers: HeaderMap, body: Bytes| {
-            assert_eq!(headers["content-type"], "application/x-protobuf");
-            bodies.lock().unwrap().push(body);
-        };
-        let router = Router::new().route("/v1/traces", post(take));
-        let app = router.with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        url
-    }
-
-    fn bodies(&self) -> Vec<Bytes> {
-        self.0.lock().unwrap().clone()
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.bodies()
-            .into_iter()
-            .map(|body| ExportTraceServiceRequest::decode(body).unwrap())
-            .flat_map(|request| request.resource_spans)
-            .flat_map(|resource| resource.scope_spans)
-            .flat_map(|scope| scope.spans)
-            .collect()
-    }
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
