@@ -44,7 +44,7 @@ class Provider(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., category: _Optional[str] = ..., description: _Optional[str] = ..., api_base_url: _Optional[str] = ..., oauth2: _Optional[_Union[OAuth2, _Mapping]] = ..., strategy: _Optional[_Union[_connection_pb2.Strategy, _Mapping]] = ..., shared_redirect_uri: _Optional[bool] = ..., id: _Optional[str] = ..., redirect_uri: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OAuth2(_message.Message):
-    __slots__ = ("issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint", "userinfo_endpoint", "device_authorization_endpoint", "client_id", "client_secret", "token_endpoint_auth_method", "grant_type", "scopes", "scope_separator", "pkce", "authorization_params", "token_params", "refresh_params", "token_request_format", "expires_in_unit", "default_expires_in", "refresh_margin")
+    __slots__ = ("issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint", "userinfo_endpoint", "device_authorization_endpoint", "client_id", "client_secret", "token_endpoint_auth_method", "grant_type", "scopes", "scope_separator", "pkce", "authorization_params", "token_params", "refresh_params", "token_request_format", "expires_in_unit", "default_expires_in", "refresh_margin", "refresh_reuse_interval", "refresh_token_rotation")
     class AuthorizationParamsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,8 @@ class OAuth2(_message.Message):
     EXPIRES_IN_UNIT_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EXPIRES_IN_FIELD_NUMBER: _ClassVar[int]
     REFRESH_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    REFRESH_REUSE_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    REFRESH_TOKEN_ROTATION_FIELD_NUMBER: _ClassVar[int]
     issuer: str
     authorization_endpoint: str
     token_endpoint: str
@@ -106,7 +108,9 @@ class OAuth2(_message.Message):
     expires_in_unit: str
     default_expires_in: int
     refresh_margin: int
-    def __init__(self, issuer: _Optional[str] = ..., authorization_endpoint: _Optional[str] = ..., token_endpoint: _Optional[str] = ..., revocation_endpoint: _Optional[str] = ..., userinfo_endpoint: _Optional[str] = ..., device_authorization_endpoint: _Optional[str] = ..., client_id: _Optional[str] = ..., client_secret: _Optional[str] = ..., token_endpoint_auth_method: _Optional[str] = ..., grant_type: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., scope_separator: _Optional[str] = ..., pkce: _Optional[bool] = ..., authorization_params: _Optional[_Mapping[str, str]] = ..., token_params: _Optional[_Mapping[str, str]] = ..., refresh_params: _Optional[_Mapping[str, str]] = ..., token_request_format: _Optional[str] = ..., expires_in_unit: _Optional[str] = ..., default_expires_in: _Optional[int] = ..., refresh_margin: _Optional[int] = ...) -> None: ...
+    refresh_reuse_interval: int
+    refresh_token_rotation: bool
+    def __init__(self, issuer: _Optional[str] = ..., authorization_endpoint: _Optional[str] = ..., token_endpoint: _Optional[str] = ..., revocation_endpoint: _Optional[str] = ..., userinfo_endpoint: _Optional[str] = ..., device_authorization_endpoint: _Optional[str] = ..., client_id: _Optional[str] = ..., client_secret: _Optional[str] = ..., token_endpoint_auth_method: _Optional[str] = ..., grant_type: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., scope_separator: _Optional[str] = ..., pkce: _Optional[bool] = ..., authorization_params: _Optional[_Mapping[str, str]] = ..., token_params: _Optional[_Mapping[str, str]] = ..., refresh_params: _Optional[_Mapping[str, str]] = ..., token_request_format: _Optional[str] = ..., expires_in_unit: _Optional[str] = ..., default_expires_in: _Optional[int] = ..., refresh_margin: _Optional[int] = ..., refresh_reuse_interval: _Optional[int] = ..., refresh_token_rotation: _Optional[bool] = ...) -> None: ...
 
 class ListProvidersRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
