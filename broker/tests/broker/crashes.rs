@@ -272,9 +272,14 @@ impl Scene {
             .await;
     }
 
+    /// Entries that are durable.
     fn journal(&self) -> usize {
         let folder = self.dir.path().join("data").join("journal");
-        std::fs::read_dir(folder).expect("a folder").count()
+        let files = std::fs::read_dir(folder).expect("a folder");
+        let names = files.map(|file| file.expect("a file").path());
+        names
+            .filter(|path| path.extension().is_some_and(|end| end == "entry"))
+            .count()
     }
 }
 
