@@ -3,12 +3,14 @@
 //! and a failover of its database. `cargo xtask bench` builds and runs them.
 
 pub mod cluster;
+pub mod credentials;
 pub mod database;
 pub mod failover;
 pub mod floor;
 pub mod footprint;
 pub mod h2load;
 pub mod proof;
+pub mod rotation;
 pub mod services;
 pub mod table;
 pub mod token;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dromos_bench::{failover, footprint, token};
+use dromos_bench::{failover, footprint, rotation, token};
 
 /// Measures Dromos. It starts the programs that lie beside it.
 #[derive(Parser)]
@@ -21,6 +21,8 @@ enum Benchmark {
     /// The database's primary is killed under load: what is lost, and for how
     /// long nobody is served.
     Failover(failover::Options),
+    /// GetToken's latency while all credentials are encrypted under a new key.
+    Rotation(rotation::Options),
 }
 
 #[tokio::main]
@@ -31,6 +33,7 @@ async fn main() -> ExitCode {
         Benchmark::Token(options) => token::run(&options).await,
         Benchmark::Footprint(options) => footprint::run(&options).await,
         Benchmark::Failover(options) => failover::run(&options).await,
+        Benchmark::Rotation(options) => rotation::run(&options).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,8 @@ use tokio::{
 
 /// Made up; the bootstrap key of the benchmark's broker.
 pub const ADMIN_KEY: &str = "admin-key-of-the-benchmark-0123456789";
+/// Made up; the broker's key-encryption key.
+pub const ENCRYPTION_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 /// Made up; what the gateway proves itself with.
 const SERVICE_KEY: &str = "service-key-of-the-benchmark-0123456789";
 /// Where the consent ends. Nothing listens there.
@@ -129,10 +131,7 @@ impl Dromos {
                 "STATE_KEY",
                 "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned(),
             ),
-            (
-                "ENCRYPTION_KEY",
-                "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=".to_owned(),
-            ),
+            ("ENCRYPTION_KEY", ENCRYPTION_KEY.to_owned()),
             ("BOOTSTRAP_ADMIN_KEY", ADMIN_KEY.to_owned()),
             ("ALLOW_PRIVATE_NETWORKS", "true".to_owned()),
             ("ALLOWED_RETURN_URLS", "http://127.0.0.1:9".to_owned()),
@@ -194,6 +193,14 @@ impl Dromos {
     /// The answer is not good.
     pub async fn get(&self, path: &str) -> Result<String> {
         self.send(Method::GET, path, None).await
+    }
+
+    /// What REST answers to a POST.
+    ///
+    /// # Errors
+    /// The answer is not good.
+    pub async fn post(&self, path: &str, body: Value) -> Result<Value> {
+        self.call(Method::POST, path, Some(body)).await
     }
 
     /// What REST answers, as JSON.

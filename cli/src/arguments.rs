@@ -70,6 +70,9 @@ Examples:
     Webhooks(WebhooksCommand),
     /// List what happened: who did what, and with whose connection.
     Audit(AuditArguments),
+    /// See and rotate the keys that everything stored is encrypted with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 /// `dromos up`.
@@ -431,6 +434,44 @@ pub struct AuditArguments {
     pub action: Option<String>,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// `dromos keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List the keys, and how far rotations are.
+    Status {
+        /// Only the data keys of this workspace.
+        #[arg(long, value_name = "WORKSPACE_ID")]
+        workspace: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Rotate keys while everything goes on.
+    #[command(after_long_help = "\
+New data keys are used at once, by every broker; what is stored is encrypted again
+in the background. With --kek, every data key is wrapped again under the current
+key-encryption key: the broker's settings say which one that is, and hold the one
+before for as long as `dromos keys status` shows it. It needs a key with the scope
+operator.
+
+Examples:
+  dromos keys rotate --wait
+  dromos keys rotate --workspace 0198c5f0-7c1e-7000-8000-000000000001
+  dromos keys rotate --kek --wait")]
+    Rotate {
+        /// Wrap the data keys again, and leave what is stored as it is.
+        #[arg(long, conflicts_with = "workspace")]
+        kek: bool,
+        /// Rotate the data key of this workspace only.
+        #[arg(long, value_name = "WORKSPACE_ID")]
+        workspace: Option<String>,
+        /// Wait until it has ended, and show how far it is.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[cfg(test)]

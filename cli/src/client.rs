@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use dromos_proto::v1::{
     access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
-    connection_service_client::ConnectionServiceClient,
+    connection_service_client::ConnectionServiceClient, key_service_client::KeyServiceClient,
     provider_service_client::ProviderServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
@@ -125,6 +125,11 @@ impl Client {
         WebhookServiceClient::new(self.channel.clone())
     }
 
+    /// `dromos.v1.KeyService`.
+    pub fn keys(&self) -> KeyServiceClient<Authorized> {
+        KeyServiceClient::new(self.channel.clone())
+    }
+
     /// What a status means here, and what to do about it.
     pub fn failure(&self, status: &Status) -> Failure {
         let reason = reason(status);
@@ -169,6 +174,7 @@ impl Client {
             "WEBHOOK_DELIVERY_NOT_FOUND" => {
                 "`dromos webhooks deliveries` shows those of the last seven days"
             }
+            "WORKSPACE_NOT_FOUND" => "`curl $GATEWAY_URL/v1/workspaces` lists the workspaces",
             "API_KEY_NOT_FOUND" => "`dromos api-keys list` shows the keys",
             "PROVIDER_EXISTS" => "choose another name, or delete the other one first",
             "PROVIDER_IN_USE" => "--force revokes its connections and then deletes it",

@@ -53,6 +53,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::ApiKeys(command) => commands::api_keys::run(command).await,
             Command::Webhooks(command) => commands::webhooks::run(command).await,
             Command::Audit(arguments) => commands::audit::run(arguments).await,
+            Command::Keys(command) => commands::keys::run(command).await,
         }
     })
 }

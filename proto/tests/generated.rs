@@ -4,10 +4,11 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "dromos/v1/access.proto",
     "dromos/v1/audit.proto",
     "dromos/v1/connection.proto",
+    "dromos/v1/key.proto",
     "dromos/v1/provider.proto",
     "dromos/v1/webhook.proto",
     "dromos/v1/workspace.proto",

@@ -43,6 +43,11 @@ const BENCHES: &[Bench] = &[
         runs: Runs::Program,
     },
     Bench {
+        name: "rotation",
+        about: "GetToken's latency while 100,000 credentials are encrypted under a new key",
+        runs: Runs::Program,
+    },
+    Bench {
         name: "footprint",
         about: "how soon `dromos up` is ready, and its memory a minute later",
         runs: Runs::Program,

@@ -35,11 +35,13 @@ pub enum Need {
     Python,
     /// grpcurl, for the tests that speak gRPC as a user does.
     Grpcurl,
+    /// moto, which plays AWS KMS in the tests.
+    Moto,
 }
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Postgres,
         Self::Redis,
         Self::Curl,
@@ -50,6 +52,7 @@ impl Need {
         Self::TypeScript,
         Self::Python,
         Self::Grpcurl,
+        Self::Moto,
     ];
 }
 
@@ -61,8 +64,10 @@ pub fn run(workspace: &Workspace, needs: &[Need]) -> Result<()> {
     let has = |need| needs.contains(&need);
     let wants_node = has(Need::Tools) || has(Need::TypeScript);
     let node_is_missing = wants_node && !node::is_current(workspace);
-    let wants_python =
-        has(Need::Python) || node_is_missing || grpcurl::comes_from_python(workspace, needs);
+    let wants_python = has(Need::Python)
+        || has(Need::Moto)
+        || node_is_missing
+        || grpcurl::comes_from_python(workspace, needs);
 
     debian::ensure(needs, wants_python)?;
     if node_is_missing {
@@ -75,7 +80,10 @@ pub fn run(workspace: &Workspace, needs: &[Need]) -> Result<()> {
         node::packages(workspace, "clients/typescript")?;
     }
     if has(Need::Python) {
-        python::requirements(workspace)?;
+        python::requirements(workspace, python::CLIENT)?;
+    }
+    if has(Need::Moto) {
+        python::requirements(workspace, python::TOOLS)?;
     }
     if has(Need::Grpcurl) {
         grpcurl::ensure(workspace)?;

@@ -58,6 +58,7 @@ impl Suite {
                 Need::Tools,
                 Need::Grpcurl,
                 Need::Promtool,
+                Need::Moto,
             ],
             Self::Gen => &[Need::Tools, Need::TypeScript, Need::Python],
             Self::Python => &[Need::Python],
@@ -240,6 +241,10 @@ pub fn offer(workspace: &Workspace, postgres: &Postgres, command: &mut Command) 
         .env(
             "TEST_OIDC_PROVIDER",
             workspace.path("xtask/tools/oidc-provider.mjs"),
+        )
+        .env(
+            "TEST_MOTO",
+            workspace.path("xtask/tools/.venv/bin/moto_server"),
         )
         .env(
             "RUST_BACKTRACE",

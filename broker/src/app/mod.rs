@@ -196,6 +196,7 @@ impl Broker {
                 tokio::spawn(flow::refresh::due::run(self.core.clone())),
             ]
         });
+        let keys = tokio::spawn(flow::keys::run(self.core.clone()));
         let (listener, app, options) = self.internal;
         let internal = dromos_serve::serve(listener, app, options, stop.clone().cancelled_owned());
         let (listener, app) = self.public;
@@ -211,6 +212,7 @@ impl Broker {
         };
         tokio::join!(internal, public, stopping);
         upkeep.abort();
+        keys.abort();
         for task in background.into_iter().flatten() {
             task.abort();
         }
@@ -248,13 +250,20 @@ async fn core(
     )?;
     let data_keys: Arc<dyn Store> = store.clone();
     let vault = Vault::new(keys, data_keys, ambient.clone());
-    if vault.check().await.is_err() {
-        let name = if provider == "file" {
-            "ENCRYPTION_KEY_FILE"
-        } else {
-            "ENCRYPTION_KEY"
+    if let Err(error) = vault.check().await {
+        let name = match provider.as_str() {
+            "file" => "ENCRYPTION_KEY_FILE",
+            "aws-kms" => "AWS_KMS_KEY_ID",
+            _ => "ENCRYPTION_KEY",
         };
-        let advice = "the key that the database was encrypted with; this one does not open it";
+        let mut advice =
+            "the key that the database was encrypted with; this one does not open it".to_owned();
+        if provider == "aws-kms"
+            && let Some(cause) = error.cause
+        {
+            // Who may not, or where nobody answers, only KMS and the network know.
+            advice = format!("{advice} ({})", cause.to_string().replace('\n', " "));
+        }
         return Err(SettingsError::malformed(name, advice).into());
     }
     let default = Workspace {
@@ -282,6 +291,7 @@ async fn core(
         authenticator: flow::authenticate::Authenticator::default(),
         refreshes: flow::refresh::Refreshes::default(),
         throttle: flow::throttle::Throttle::new(config.refresh_rate),
+        rotations: flow::keys::Rotations::default(),
         state_key: StateKey::new(config.state_key.expose_secret()),
         base_url: config.base_url.clone(),
         return_urls: ReturnUrlPolicy {

@@ -72,6 +72,8 @@ actions! {
     WorkspaceUpdated => "workspace.updated";
     /// A workspace was deleted.
     WorkspaceDeleted => "workspace.deleted";
+    /// A rotation of keys was begun.
+    KeysRotationRequested => "keys.rotation_requested";
 }
 
 /// One row of the audit. It stands by itself: it may speak of what does not

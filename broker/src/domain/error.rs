@@ -109,6 +109,8 @@ pub struct Error {
     pub violations: Vec<FieldViolation>,
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// Whether it is what [`Error::stale_seal`] says.
+    pub is_stale_seal: bool,
     /// What really happened: logged once at the boundary, never answered.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -135,6 +137,7 @@ impl Error {
             metadata: vec![],
             violations: vec![],
             retry_after,
+            is_stale_seal: false,
             cause: None,
         }
     }
@@ -191,6 +194,15 @@ impl Error {
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.metadata.push((key, value.into()));
         self
+    }
+
+    /// What was to be stored is sealed under a data key that is not active any
+    /// more; sealed again, it can be.
+    pub fn stale_seal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            is_stale_seal: true,
+            ..Self::store_unavailable(cause)
+        }
     }
 
     /// Says when to try again.

@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod failpoint;
 pub mod id;
+pub mod keys;
 pub mod page;
 pub mod provider;
 pub mod provider_rules;

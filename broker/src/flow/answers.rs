@@ -91,8 +91,15 @@ where
     }
     match call().await {
         Ok(answer) => {
-            let sealed = core.vault.seal(&place, &answer).await?;
-            core.store.finish_answer(&key, sealed).await?;
+            with_active_key!(
+                core,
+                key.workspace_id,
+                async {
+                    let sealed = core.vault.seal(&place, &answer).await?;
+                    core.store.finish_answer(&key, sealed).await
+                }
+                .await
+            )?;
             Ok(answer)
         }
         Err(error) => {

@@ -24,6 +24,7 @@ use crate::{
         credential::TokenSet,
         error::{Error, Result},
         id::ConnectionId,
+        sealed::Sealed,
         state::{hash, random_text},
     },
     store::{Completion, UpstreamRevocation},
@@ -74,19 +75,29 @@ pub(super) async fn hold(
     let plain = Zeroizing::new(serde_json::to_vec(&held).map_err(Error::internal)?);
     let place = Confirmation::place(consent.workspace_id, consent.id);
     let code = random_text(&core.ambient);
-    let confirmation = Confirmation {
+    let mut confirmation = Confirmation {
         workspace_id: consent.workspace_id,
         connection_id: connection.id,
         consent_id: consent.id,
         code_hash: hash(&code),
-        credential: core.vault.seal(&place, &plain).await?,
+        credential: Sealed(vec![]),
         scopes: granted.scopes,
         subject: granted.subject,
         token_origin: granted.token_origin,
         created_at: now,
         expires_at: now + TimeDelta::seconds(CONFIRMATION_LIFETIME),
     };
-    let kept = core.store.insert_confirmation(&confirmation, event).await?;
+    let kept = with_active_key!(
+        core,
+        consent.workspace_id,
+        async {
+            confirmation.credential = core.vault.seal(&place, &plain).await?;
+            core.store
+                .insert_confirmation(&confirmation, event.clone())
+                .await
+        }
+        .await
+    )?;
     Ok(kept.then_some(code))
 }
 

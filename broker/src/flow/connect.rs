@@ -141,15 +141,6 @@ pub async fn request(core: &Core, caller: &Caller, request: ConnectRequest) -> R
         created_at: now,
         updated_at: now,
     };
-    let (consent, begun) = begin(
-        core,
-        &provider,
-        &connection,
-        connection.scopes.clone(),
-        return_url,
-        request.require_confirmation,
-    )
-    .await?;
     let event = AuditEvent::new(
         &core.ambient,
         Action::ConnectionRequested,
@@ -160,10 +151,27 @@ pub async fn request(core: &Core, caller: &Caller, request: ConnectRequest) -> R
         &connection.user_id,
         &connection.provider_name,
     );
-    core.store
-        .insert_connection(&connection, &consent, event)
-        .await?;
-    Ok(begun)
+    with_active_key!(
+        core,
+        workspace_id,
+        async {
+            let scopes = connection.scopes.clone();
+            let (consent, begun) = begin(
+                core,
+                &provider,
+                &connection,
+                scopes,
+                return_url.clone(),
+                request.require_confirmation,
+            )
+            .await?;
+            core.store
+                .insert_connection(&connection, &consent, event.clone())
+                .await?;
+            Ok::<_, Error>(begun)
+        }
+        .await
+    )
 }
 
 /// Begins a new consent for an existing connection, which keeps its status
@@ -203,15 +211,6 @@ pub async fn reconnect(
         &core.discovery,
     )
     .await?;
-    let (consent, begun) = begin(
-        core,
-        &provider,
-        &connection,
-        scopes,
-        return_url,
-        require_confirmation,
-    )
-    .await?;
     let event = AuditEvent::new(
         &core.ambient,
         Action::ConnectionReconnectRequested,
@@ -222,11 +221,28 @@ pub async fn reconnect(
         &connection.user_id,
         &connection.provider_name,
     );
-    if core.store.insert_consent(&consent, event).await? {
-        Ok(begun)
-    } else {
-        Err(revoked())
-    }
+    with_active_key!(
+        core,
+        connection.workspace_id,
+        async {
+            let (scopes, return_url) = (scopes.clone(), return_url.clone());
+            let (consent, begun) = begin(
+                core,
+                &provider,
+                &connection,
+                scopes,
+                return_url,
+                require_confirmation,
+            )
+            .await?;
+            if core.store.insert_consent(&consent, event.clone()).await? {
+                Ok(begun)
+            } else {
+                Err(revoked())
+            }
+        }
+        .await
+    )
 }
 
 async fn begin(

@@ -213,13 +213,13 @@ async fn disable(core: &Core, webhook: Webhook) -> Result<()> {
     let read_at = webhook.updated_at;
     let actor = Actor::Anonymous(webhook.workspace_id, "");
     let event = AuditEvent::new(&core.ambient, Action::WebhookDisabled, actor);
-    let webhook = Webhook {
+    let mut webhook = Webhook {
         disabled: true,
         disabled_reason: "gone".to_owned(),
         updated_at: core.ambient.now().max(read_at + TimeDelta::microseconds(1)),
         ..webhook
     };
     // If it changed meanwhile, somebody is looking after it.
-    core.store.update_webhook(&webhook, read_at, event).await?;
+    super::webhooks::store_again(core, &mut webhook, read_at, event).await?;
     Ok(())
 }

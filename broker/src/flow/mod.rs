@@ -14,6 +14,23 @@ use crate::{
     vault::Vault,
 };
 
+/// Evaluates what seals and stores; again where another broker rotated the
+/// workspace's data key in between.
+macro_rules! with_active_key {
+    ($core:expr, $workspace:expr, $attempt:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $attempt {
+                Err(error) if error.is_stale_seal && tries < 3 => {
+                    tries += 1;
+                    $core.vault.forget_active($workspace);
+                }
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+
 pub mod access;
 pub mod answers;
 pub mod audit;
@@ -26,6 +43,7 @@ pub mod connections;
 pub mod deliver;
 pub mod fetch_token;
 pub mod journalled;
+pub mod keys;
 pub mod notices;
 pub mod open_consent;
 pub mod providers;
@@ -68,6 +86,8 @@ pub struct Core {
     pub refreshes: refresh::Refreshes,
     /// How much each provider is asked.
     pub throttle: throttle::Throttle,
+    /// Rotations of keys.
+    pub rotations: keys::Rotations,
     /// Signs states.
     pub state_key: StateKey,
     /// Where users' browsers reach the public listener.

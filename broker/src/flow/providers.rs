@@ -135,12 +135,12 @@ pub async fn create(
     }
     let (workspace_id, id) = (caller.workspace_id(), ProviderId(core.ambient.id()));
     let now = core.ambient.now();
-    let provider = Provider {
+    let mut provider = Provider {
         id,
         workspace_id,
         name,
         definition,
-        client_secret: seal_secret(core, workspace_id, id, 1, client_secret.as_ref()).await?,
+        client_secret: None,
         secret_generation: 1,
         created_at: now,
         updated_at: now,
@@ -151,7 +151,17 @@ pub async fn create(
         Actor::Caller(caller),
     )
     .about_provider(&provider.name);
-    if core.store.insert_provider(&provider, event).await? {
+    let secret = client_secret.as_ref();
+    let inserted = with_active_key!(
+        core,
+        workspace_id,
+        async {
+            provider.client_secret = seal_secret(core, workspace_id, id, 1, secret).await?;
+            core.store.insert_provider(&provider, event.clone()).await
+        }
+        .await
+    )?;
+    if inserted {
         Ok(provider)
     } else {
         Err(Error::new(
@@ -183,30 +193,13 @@ pub async fn update(
     if !found.is_empty() {
         return Err(Error::violations(found));
     }
-    let (client_secret, secret_generation) = match &new_secret {
-        Some(_) => {
-            let generation = read.secret_generation + 1;
-            (
-                seal_secret(
-                    core,
-                    read.workspace_id,
-                    read.id,
-                    generation,
-                    new_secret.as_ref(),
-                )
-                .await?,
-                generation,
-            )
-        }
-        None if public => (None, read.secret_generation),
-        None => (read.client_secret.clone(), read.secret_generation),
-    };
-    let provider = Provider {
+    let secret_generation = read.secret_generation + u32::from(new_secret.is_some());
+    let mut provider = Provider {
         definition,
-        client_secret,
+        client_secret: None,
         secret_generation,
         updated_at: core.ambient.now(),
-        ..read
+        ..read.clone()
     };
     let event = AuditEvent::new(
         &core.ambient,
@@ -214,11 +207,35 @@ pub async fn update(
         Actor::Caller(caller),
     )
     .about_provider(&provider.name);
-    if core
-        .store
-        .update_provider(&provider, read.updated_at, event)
-        .await?
-    {
+    let mut held = read.client_secret;
+    let updated = with_active_key!(
+        core,
+        read.workspace_id,
+        async {
+            provider.client_secret = match &new_secret {
+                None if public => None,
+                None => held.clone(),
+                new => {
+                    let Provider {
+                        workspace_id, id, ..
+                    } = provider;
+                    seal_secret(core, workspace_id, id, secret_generation, new.as_ref()).await?
+                }
+            };
+            let updated = core
+                .store
+                .update_provider(&provider, read.updated_at, event.clone())
+                .await;
+            if updated.as_ref().is_err_and(|error| error.is_stale_seal) {
+                // A rotation has encrypted the secret again since it was read.
+                let stored = core.store.provider(read.workspace_id, read.id).await?;
+                held = stored.and_then(|stored| stored.client_secret);
+            }
+            updated
+        }
+        .await
+    )?;
+    if updated {
         forget_issuer(core, &provider).await;
         return Ok(provider);
     }

@@ -77,7 +77,14 @@ async fn revoke_here(
             Actor::Caller(caller),
         )
         .about(id, &connection.user_id, &connection.provider_name);
-        match core.store.revoke_connection(revocation, event).await? {
+        let stored = match core.store.revoke_connection(revocation, event).await {
+            Err(error) if error.is_stale_seal => {
+                core.vault.forget_active(workspace_id);
+                continue;
+            }
+            stored => stored?,
+        };
+        match stored {
             Revoked::Done => {
                 // What waits for a confirmation must not live on either.
                 if let Some(held) = core.store.confirmation(workspace_id, id).await? {

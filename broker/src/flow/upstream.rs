@@ -162,8 +162,16 @@ pub(super) async fn keep_and_tell(
         .refresh_token
         .as_ref()
         .unwrap_or(&tokens.access_token);
-    let revocation = prepare(core, connection, token.clone()).await?;
-    core.store.insert_upstream_revocation(&revocation).await?;
+    let revocation = with_active_key!(
+        core,
+        connection.workspace_id,
+        async {
+            let revocation = prepare(core, connection, token.clone()).await?;
+            core.store.insert_upstream_revocation(&revocation).await?;
+            Ok::<_, Error>(revocation)
+        }
+        .await
+    )?;
     tell(core, &revocation).await;
     Ok(())
 }

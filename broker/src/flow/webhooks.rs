@@ -99,9 +99,19 @@ pub async fn create(
         updated_at: now,
     };
     let secret = new_secret(&core.ambient);
-    webhook.secret = seal(core, &webhook, &secret).await?;
     let event = audit(core, caller, Action::WebhookCreated);
-    if !core.store.insert_webhook(&webhook, MOST, event).await? {
+    let inserted = with_active_key!(
+        core,
+        webhook.workspace_id,
+        async {
+            webhook.secret = seal(core, &webhook, &secret).await?;
+            core.store
+                .insert_webhook(&webhook, MOST, event.clone())
+                .await
+        }
+        .await
+    )?;
+    if !inserted {
         let full = format!("the workspace has {MOST} already; delete one first");
         return Err(Error::invalid("webhook", full));
     }
@@ -149,7 +159,7 @@ pub async fn update(
 ) -> Result<Webhook> {
     let (url, event_types) = settings.checked(core)?;
     let read_at = read.updated_at;
-    let webhook = Webhook {
+    let mut webhook = Webhook {
         url,
         event_types,
         disabled: settings.disabled,
@@ -162,11 +172,44 @@ pub async fn update(
         ..read
     };
     let event = audit(core, caller, Action::WebhookUpdated);
-    if core.store.update_webhook(&webhook, read_at, event).await? {
+    if store_again(core, &mut webhook, read_at, event).await? {
         return Ok(webhook);
     }
     get(core, caller, webhook.id).await?;
     Err(conflict())
+}
+
+/// Stores a webhook with the secrets that it was read with, or as a rotation of
+/// the data key has encrypted them since. False where it was changed meanwhile.
+///
+/// # Errors
+/// STORE_UNAVAILABLE.
+pub(super) async fn store_again(
+    core: &Core,
+    webhook: &mut Webhook,
+    read_at: crate::domain::Timestamp,
+    event: AuditEvent,
+) -> Result<bool> {
+    let (workspace, id) = (webhook.workspace_id, webhook.id);
+    with_active_key!(
+        core,
+        workspace,
+        async {
+            let stored = core
+                .store
+                .update_webhook(webhook, read_at, event.clone())
+                .await;
+            if stored.as_ref().is_err_and(|error| error.is_stale_seal)
+                && let Some(held) = core.store.webhook(workspace, id).await?
+                && held.updated_at == read_at
+            {
+                webhook.secret = held.secret;
+                webhook.previous_secret = held.previous_secret;
+            }
+            stored
+        }
+        .await
+    )
 }
 
 /// Now, but later than before: it tells versions apart.
@@ -201,16 +244,31 @@ pub async fn rotate_secret(
 ) -> Result<(Webhook, SecretString)> {
     let read = get(core, caller, id).await?;
     let read_at = read.updated_at;
+    let previous_place = read.secret_place(read.secret_generation);
+    let previous_until = core.ambient.now() + PREVIOUS_SECRET;
+    let previous = read.secret.clone();
     let mut webhook = Webhook {
         secret_generation: read.secret_generation + 1,
-        previous_secret: Some((read.secret.clone(), core.ambient.now() + PREVIOUS_SECRET)),
         updated_at: after(core, read_at),
         ..read
     };
     let secret = new_secret(&core.ambient);
-    webhook.secret = seal(core, &webhook, &secret).await?;
     let event = audit(core, caller, Action::WebhookSecretRotated);
-    if core.store.update_webhook(&webhook, read_at, event).await? {
+    let stored = with_active_key!(
+        core,
+        webhook.workspace_id,
+        async {
+            // A column that changes takes what the active data key seals only.
+            let previous = core.vault.reseal(&previous_place, &previous).await?;
+            webhook.previous_secret = Some((previous, previous_until));
+            webhook.secret = seal(core, &webhook, &secret).await?;
+            core.store
+                .update_webhook(&webhook, read_at, event.clone())
+                .await
+        }
+        .await
+    )?;
+    if stored {
         Ok((webhook, secret))
     } else {
         Err(conflict())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dromos_proto::{
     FILE_DESCRIPTOR_SET, broker_v1,
     v1::{
-        access_service_server, audit_service_server, provider_service_server,
+        access_service_server, audit_service_server, key_service_server, provider_service_server,
         webhook_service_server, workspace_service_server,
     },
 };
@@ -27,6 +27,7 @@ pub mod authenticate;
 mod connections;
 mod convert;
 mod field_mask;
+mod keys;
 mod provider_convert;
 mod providers;
 mod repeatable;
@@ -36,13 +37,14 @@ mod webhooks;
 mod workspaces;
 
 /// The services that the internal listener serves.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "dromos.broker.v1.ConnectionService",
     "dromos.v1.ProviderService",
     "dromos.v1.WorkspaceService",
     "dromos.v1.AccessService",
     "dromos.v1.AuditService",
     "dromos.v1.WebhookService",
+    "dromos.v1.KeyService",
 ];
 
 /// One RPC's world: the flows.
@@ -70,7 +72,10 @@ pub async fn routes(
         ))
         .add_service(access_service_server::AccessServiceServer::new(rpc.clone()))
         .add_service(audit_service_server::AuditServiceServer::new(rpc.clone()))
-        .add_service(webhook_service_server::WebhookServiceServer::new(rpc));
+        .add_service(webhook_service_server::WebhookServiceServer::new(
+            rpc.clone(),
+        ))
+        .add_service(key_service_server::KeyServiceServer::new(rpc));
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in SERVICES {
         reporter

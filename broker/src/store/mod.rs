@@ -22,11 +22,16 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 /// shorter, so that a lease never ends under a living exchange.
 pub const LEASE_SECONDS: i64 = 60;
 
+/// What the triggers of `migrations/` say of a ciphertext whose data key is not
+/// the workspace's active one.
+const STALE_DATA_KEY: &str = "stale data key";
+
 /// Everything that a broker keeps.
 pub trait Store:
     WorkspaceStore
     + ApiKeyStore
     + DataKeyStore
+    + KeyRotationStore
     + ProviderStore
     + ConnectionStore
     + ConsentStore
@@ -45,6 +50,8 @@ impl<T> Store for T where
     T: WorkspaceStore
         + ApiKeyStore
         + DataKeyStore
+        + KeyRotationStore
+        + KeyRotationStore
         + ProviderStore
         + ConnectionStore
         + ConsentStore
@@ -82,6 +89,9 @@ impl From<diesel::result::Error> for crate::domain::error::Error {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind as Kind, Error as E};
         match &error {
+            E::DatabaseError(_, told) if told.message() == STALE_DATA_KEY => {
+                Self::stale_seal(error)
+            }
             E::DatabaseError(
                 Kind::UniqueViolation
                 | Kind::ForeignKeyViolation

@@ -2,19 +2,13 @@
 //! per workspace, which seals with AES-256-GCM. What is sealed opens only in
 //! the place it was sealed for.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::Arc;
 
-use aes_gcm::{
-    Aes256Gcm, KeyInit,
-    aead::{Aead, Payload},
-};
+use aes_gcm::aead::{Aead, Payload};
 use secrecy::{ExposeSecret, SecretSlice};
-use zeroize::Zeroizing;
 
 use crate::domain::{
+    Timestamp,
     ambient::Ambient,
     error::{Error, Result},
     id::{DataKeyId, WorkspaceId},
@@ -24,19 +18,16 @@ use crate::domain::{
 mod aad;
 mod format;
 pub mod kms;
+mod ring;
 
 use format::Envelope;
 use kms::KeyProvider;
-
-type DataKey = Arc<Aes256Gcm>;
+use ring::KeyRing;
 
 /// Seals and opens. Unwrapped data keys stay in memory only.
 pub struct Vault {
-    keys: Arc<dyn KeyProvider>,
-    store: Arc<dyn DataKeyStore>,
+    ring: KeyRing,
     ambient: Ambient,
-    unwrapped: RwLock<HashMap<(WorkspaceId, DataKeyId), DataKey>>,
-    active: RwLock<HashMap<WorkspaceId, DataKeyId>>,
 }
 
 impl Vault {
@@ -44,11 +35,8 @@ impl Vault {
     #[must_use]
     pub fn new(keys: Arc<dyn KeyProvider>, store: Arc<dyn DataKeyStore>, ambient: Ambient) -> Self {
         Self {
-            keys,
-            store,
+            ring: KeyRing::new(keys, store, ambient.clone()),
             ambient,
-            unwrapped: RwLock::default(),
-            active: RwLock::default(),
         }
     }
 
@@ -58,7 +46,7 @@ impl Vault {
     /// # Errors
     /// STORE_UNAVAILABLE, or INTERNAL where the key provider fails.
     pub async fn seal(&self, place: &Place, secret: &[u8]) -> Result<Sealed> {
-        let (data_key_id, data_key) = self.active_key(place.workspace_id).await?;
+        let (data_key_id, data_key) = self.ring.active(place.workspace_id).await?;
         let nonce: [u8; format::NONCE_LEN] = self.ambient.bytes();
         let payload = Payload {
             msg: secret,
@@ -82,7 +70,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::seal`].
     pub async fn warm(&self, workspace: WorkspaceId) -> Result<()> {
-        self.active_key(workspace).await.map(drop)
+        self.ring.warm(workspace).await
     }
 
     /// Opens what was sealed for this place.
@@ -97,7 +85,10 @@ impl Vault {
                 place.table, place.field
             ))
         })?;
-        let data_key = self.key(place.workspace_id, envelope.data_key_id).await?;
+        let data_key = self
+            .ring
+            .key(place.workspace_id, envelope.data_key_id)
+            .await?;
         let payload = Payload {
             msg: envelope.ciphertext,
             aad: &aad::of(place, envelope.data_key_id),
@@ -114,108 +105,72 @@ impl Vault {
         Ok(opened.into())
     }
 
+    /// The same secret, sealed under the active data key.
+    ///
+    /// # Errors
+    /// As [`Vault::open`] and [`Vault::seal`].
+    pub async fn reseal(&self, place: &Place, sealed: &Sealed) -> Result<Sealed> {
+        let opened = self.open(place, sealed).await?;
+        self.seal(place, opened.expose_secret()).await
+    }
+
     /// Whether the key provider can unwrap what the store holds; to be asked
     /// at start.
     ///
     /// # Errors
     /// The key provider's words on why not.
     pub async fn check(&self) -> Result<()> {
-        match self.store.any_data_key().await? {
-            Some(key) => self.unwrap(&key).await.map(drop),
-            None => Ok(()),
-        }
+        self.ring.check().await
     }
 
     /// Forgets a deleted workspace's keys.
     pub fn forget(&self, workspace: WorkspaceId) {
-        self.active
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&workspace);
-        self.unwrapped
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|key, _| key.0 != workspace);
+        self.ring.forget(workspace);
     }
 
-    async fn active_key(&self, workspace: WorkspaceId) -> Result<(DataKeyId, DataKey)> {
-        let known = self
-            .active
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&workspace)
-            .copied();
-        if let Some(id) = known {
-            return Ok((id, self.key(workspace, id).await?));
-        }
-        let wrapped = match self.store.active_data_key(workspace).await? {
-            Some(wrapped) => wrapped,
-            None => {
-                self.store
-                    .insert_data_key(&self.new_key(workspace).await?)
-                    .await?
-            }
-        };
-        let id = wrapped.data_key_id;
-        let key = self.remember(&wrapped).await?;
-        self.active
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(workspace, id);
-        Ok((id, key))
+    /// Forgets which of a workspace's keys is active, after the store refused
+    /// what was sealed with it: another broker has rotated it.
+    pub fn forget_active(&self, workspace: WorkspaceId) {
+        self.ring.forget_active(workspace);
     }
 
-    async fn new_key(&self, workspace: WorkspaceId) -> Result<WrappedDataKey> {
-        let data_key_id = DataKeyId(self.ambient.id());
-        let key: Zeroizing<[u8; 32]> = Zeroizing::new(self.ambient.bytes());
-        let wrapped = self
-            .keys
-            .wrap(&key, &aad::of_data_key(workspace, data_key_id))
-            .await?;
-        Ok(WrappedDataKey {
-            workspace_id: workspace,
-            data_key_id,
-            kek_id: wrapped.kek_id,
-            wrapped: wrapped.bytes,
-            created_at: self.ambient.now(),
-        })
+    /// Follows what other brokers do to the keys that are in memory here: keys
+    /// of deleted workspaces are forgotten, retired ones do not seal any more.
+    ///
+    /// # Errors
+    /// STORE_UNAVAILABLE; then everything stays as it is.
+    pub async fn follow(&self) -> Result<()> {
+        self.ring.follow().await
     }
 
-    async fn key(&self, workspace: WorkspaceId, id: DataKeyId) -> Result<DataKey> {
-        let known = self
-            .unwrapped
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&(workspace, id))
-            .cloned();
-        if let Some(key) = known {
-            return Ok(key);
-        }
-        let wrapped = self.store.data_key(workspace, id).await?;
-        self.remember(
-            &wrapped.ok_or_else(|| {
-                Error::internal("a ciphertext names a data key that is not there")
-            })?,
-        )
-        .await
+    /// Makes a new active key for a workspace in place of `retired`, younger
+    /// than `asked_at`; nothing where that is not the active one.
+    ///
+    /// # Errors
+    /// STORE_UNAVAILABLE, or INTERNAL where the key provider fails.
+    pub async fn rotate(
+        &self,
+        workspace: WorkspaceId,
+        retired: DataKeyId,
+        asked_at: Timestamp,
+    ) -> Result<()> {
+        self.ring.rotate(workspace, retired, asked_at).await
     }
 
-    async fn remember(&self, wrapped: &WrappedDataKey) -> Result<DataKey> {
-        let key = self.unwrap(wrapped).await?;
-        self.unwrapped
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert((wrapped.workspace_id, wrapped.data_key_id), key.clone());
-        Ok(key)
+    /// Wraps a data key again, under the current key-encryption key.
+    ///
+    /// # Errors
+    /// STORE_UNAVAILABLE, or INTERNAL where the key provider fails.
+    pub async fn rewrap(&self, key: &WrappedDataKey, asked_at: Timestamp) -> Result<()> {
+        self.ring.rewrap(key, asked_at).await
     }
 
-    async fn unwrap(&self, wrapped: &WrappedDataKey) -> Result<DataKey> {
-        let context = aad::of_data_key(wrapped.workspace_id, wrapped.data_key_id);
-        let key = self
-            .keys
-            .unwrap(&wrapped.kek_id, &wrapped.wrapped, &context)
-            .await?;
-        Ok(Arc::new(Aes256Gcm::new(key.expose_secret().into())))
+    /// The id of the key-encryption key that wraps now.
+    ///
+    /// # Errors
+    /// INTERNAL where the key provider fails.
+    pub async fn current_kek_id(&self) -> Result<String> {
+        self.ring.current_kek_id().await
     }
 }
 

@@ -256,6 +256,7 @@ both!(
         assert_eq!(read().await.0, StatusCode::OK);
 
         let mut database = Database::of(&world).await;
+        database.unguarded().await;
         let (ours_at, theirs_at) = (database.id(&id), database.id(theirs));
         database
             .execute(&format!(

@@ -25,6 +25,7 @@ mod flow;
 mod grpc;
 mod isolation;
 mod journal;
+mod key_rotation;
 mod logs;
 mod mix_up;
 mod network;

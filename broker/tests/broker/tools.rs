@@ -99,6 +99,7 @@ fn a_call_of_each(id: &str) -> Vec<(&'static str, Value, &'static str)> {
             json!({ "webhook": { "url": "http://127.0.0.1:9/hook" } }),
             "secret",
         ),
+        ("dromos.v1.KeyService/ListKeys", json!({}), "dataKeys"),
     ]
 }
 

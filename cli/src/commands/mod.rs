@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod connections;
+pub mod keys;
 pub mod providers;
 pub mod token;
 pub mod watch;

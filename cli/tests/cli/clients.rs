@@ -330,3 +330,54 @@ fn help_and_version_are_there_for_a_newcomer() {
     ]);
     assert!(wrong.failed(2).contains("for instance 90s"));
 }
+
+#[test]
+fn keys_are_rotated_and_their_state_is_shown() {
+    let running = Running::start();
+    running.create_provider(PROVIDER);
+    let before = running.json(&["keys", "status"]);
+    let first = &before["data_keys"][0];
+    assert_eq!(
+        (&first["active"], &first["rows_left"]),
+        (&json!(true), &json!(0))
+    );
+    assert_eq!(before["key_encryption_keys"][0]["current"], true);
+
+    let rotated = running.json(&["keys", "rotate", "--wait"]);
+    assert_eq!(
+        (&rotated["target"], &rotated["done"]),
+        (&json!("DATA_KEYS"), &json!(1))
+    );
+    assert!(rotated["finished_at"].is_string(), "{rotated}");
+    let after = running.json(&["keys", "status"]);
+    let keys = after["data_keys"].as_array().unwrap();
+    let state: Vec<_> = keys
+        .iter()
+        .map(|key| (&key["active"], &key["rows_left"]))
+        .collect();
+    assert_eq!(
+        state,
+        [(&json!(false), &json!(0)), (&json!(true), &json!(0))]
+    );
+
+    let wrapped = running.run(&["keys", "rotate", "--kek", "--wait"]).good();
+    assert_eq!(
+        wrapped,
+        "Rotated the key-encryption key: 2 data keys wrapped again.\n"
+    );
+    let table = running.run(&["keys", "status"]).good();
+    for told in [
+        "ROWS LEFT",
+        "data keys",
+        "the key-encryption key",
+        "1 of 1",
+        "2 of 2",
+    ] {
+        assert!(table.contains(told), "{table}");
+    }
+    let workspace = "0198c5f0-7c1e-7000-8000-000000000001";
+    let unknown = running
+        .run(&["keys", "rotate", "--workspace", workspace])
+        .failed(1);
+    assert!(unknown.contains("WORKSPACE_NOT_FOUND"), "{unknown}");
+}

@@ -11,6 +11,7 @@ import { ErrorInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 export * from "./gen/dromos/v1/access_pb.js";
 export * from "./gen/dromos/v1/audit_pb.js";
 export * from "./gen/dromos/v1/connection_pb.js";
+export * from "./gen/dromos/v1/key_pb.js";
 export * from "./gen/dromos/v1/provider_pb.js";
 export * from "./gen/dromos/v1/workspace_pb.js";
 

@@ -115,11 +115,12 @@ pub const CRATES: &[CrateRule] = &[
     plain("strategy", "dromos_strategy", NOTHING),
     plain("simulator", "dromos_simulator", NOTHING),
     plain("xtask", "xtask", NOTHING),
-    // It runs the services as programs, from outside.
+    // It runs the services as programs, from outside; of the broker it takes
+    // the vault and the store, to fill a database.
     plain(
         "bench",
         "dromos_bench",
-        &["dromos_proto", "dromos_simulator"],
+        &["dromos_proto", "dromos_simulator", "dromos_broker"],
     ),
     CrateRule {
         is_service: true,

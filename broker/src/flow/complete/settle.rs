@@ -313,9 +313,12 @@ pub(in crate::flow) async fn activate(
             confirmed,
         };
         core.ambient.failpoints.hit(Failpoint::ConsentSealed);
-        match core.store.complete_consent(completed, event()).await? {
-            Completion::Conflict => {}
-            outcome => return Ok(outcome),
+        match core.store.complete_consent(completed, event()).await {
+            Ok(Completion::Conflict) => {}
+            Err(error) if error.is_stale_seal => {
+                core.vault.forget_active(connection.workspace_id);
+            }
+            outcome => return outcome,
         }
     }
     Ok(Completion::Conflict)

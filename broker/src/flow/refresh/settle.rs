@@ -119,24 +119,31 @@ pub(super) async fn store(
     tokens: &TokenSet,
     event: AuditEvent,
 ) -> Result<Committed> {
-    let credential = seal(
+    let committed = with_active_key!(
         core,
         attempt.workspace_id,
-        attempt.connection_id,
-        attempt.generation + 1,
-        provider,
-        tokens,
-        &answered.token_origin,
-        answered.received_at,
-    )
-    .await?;
-    let refreshed = Refreshed {
-        attempt,
-        credential,
-        scopes: granted_scopes(tokens, provider),
-    };
-    core.ambient.failpoints.hit(Failpoint::RefreshSealed);
-    let committed = core.store.commit_refresh(refreshed, event).await?;
+        async {
+            let credential = seal(
+                core,
+                attempt.workspace_id,
+                attempt.connection_id,
+                attempt.generation + 1,
+                provider,
+                tokens,
+                &answered.token_origin,
+                answered.received_at,
+            )
+            .await?;
+            let refreshed = Refreshed {
+                attempt,
+                credential,
+                scopes: granted_scopes(tokens, provider),
+            };
+            core.ambient.failpoints.hit(Failpoint::RefreshSealed);
+            core.store.commit_refresh(refreshed, event.clone()).await
+        }
+        .await
+    )?;
     if committed == Committed::Revoked {
         keep_and_tell(core, connection, tokens).await?;
     }

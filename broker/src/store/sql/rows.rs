@@ -385,6 +385,19 @@ pub(super) struct DataKeyRow {
     pub created_at: Timestamp,
 }
 
+impl DataKeyRow {
+    pub(super) fn active(key: &WrappedDataKey) -> Self {
+        Self {
+            workspace_id: DbId(key.workspace_id.0),
+            data_key_id: DbId(key.data_key_id.0),
+            kek_id: key.kek_id.clone(),
+            wrapped: key.wrapped.clone(),
+            active: true,
+            created_at: key.created_at,
+        }
+    }
+}
+
 impl From<DataKeyRow> for WrappedDataKey {
     fn from(row: DataKeyRow) -> Self {
         Self {

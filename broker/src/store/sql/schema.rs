@@ -130,6 +130,27 @@ diesel::table! {
         wrapped -> Binary,
         active -> Bool,
         created_at -> Ts,
+        seals -> BigInt,
+        wrapped_at -> Nullable<Ts>,
+        emptied_at -> Nullable<Ts>,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    key_rotations (key_rotation_id) {
+        key_rotation_id -> Id,
+        target -> Text,
+        workspace_id -> Nullable<Id>,
+        total -> BigInt,
+        done -> BigInt,
+        failed -> BigInt,
+        created_at -> Ts,
+        started_at -> Nullable<Ts>,
+        finished_at -> Nullable<Ts>,
+        lease_owner -> Nullable<Id>,
+        lease_until -> Nullable<Ts>,
     }
 }
 

@@ -1,6 +1,8 @@
-//! Key provider `file`: the base64 key in ENCRYPTION_KEY_FILE, readable by its
-//! owner only. It is made at first start, and never again: once the database
-//! holds data keys, a missing file means a lost mount, not a new beginning.
+//! Key provider `file`: base64 keys in ENCRYPTION_KEY_FILE, one a line, readable
+//! by its owner only. The first line's key wraps, those of the others unwrap
+//! what was wrapped before. The file is made at first start, and never again:
+//! once the database holds data keys, a missing file means a lost mount, not a
+//! new beginning.
 
 use std::{
     fs,
@@ -43,9 +45,22 @@ pub(super) fn make(source: &KeySource<'_>) -> Result<Arc<dyn KeyProvider>, BadSe
     }
     let text = fs::read_to_string(path)
         .map_err(|error| bad(format!("the file can't be read: {}", error.kind())))?;
-    let key = local::parse(&Zeroizing::new(text))
-        .ok_or_else(|| bad("the file must hold 32 random bytes in base64, as `openssl rand -base64 32` prints them"))?;
-    Ok(Arc::new(local::LocalKeys::new(&key, &[], source.ambient)))
+    let text = Zeroizing::new(text);
+    let keys: Option<Vec<local::Kek>> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(local::parse)
+        .collect();
+    match keys.as_deref() {
+        Some([current, previous @ ..]) => Ok(Arc::new(local::LocalKeys::new(
+            current,
+            previous,
+            source.ambient,
+        ))),
+        _ => Err(bad(
+            "every line of the file must hold 32 random bytes in base64, as `openssl rand -base64 32` prints them, the current key first",
+        )),
+    }
 }
 
 fn create(path: &Path, source: &KeySource<'_>) -> std::io::Result<()> {

@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::SecretBox;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{KeyProvider, Wrapped};
+use super::{KeyProvider, WrapContext, Wrapped};
 use crate::domain::{
     ambient::Ambient,
     error::{Error, Result},
@@ -66,7 +66,7 @@ impl LocalKeys {
 
 #[async_trait]
 impl KeyProvider for LocalKeys {
-    async fn wrap(&self, data_key: &[u8; 32], context: &[u8]) -> Result<Wrapped> {
+    async fn wrap(&self, data_key: &[u8; 32], context: &WrapContext) -> Result<Wrapped> {
         let (kek_id, key) = self
             .keys
             .first()
@@ -74,7 +74,7 @@ impl KeyProvider for LocalKeys {
         let nonce: [u8; NONCE_LEN] = self.ambient.bytes();
         let payload = Payload {
             msg: &data_key[..],
-            aad: context,
+            aad: &context.aad(),
         };
         let ciphertext = key
             .encrypt(&nonce.into(), payload)
@@ -89,7 +89,7 @@ impl KeyProvider for LocalKeys {
         &self,
         kek_id: &str,
         wrapped: &[u8],
-        context: &[u8],
+        context: &WrapContext,
     ) -> Result<SecretBox<[u8; 32]>> {
         let (_, key) = self
             .keys
@@ -106,7 +106,7 @@ impl KeyProvider for LocalKeys {
                 &(*nonce).into(),
                 Payload {
                     msg: ciphertext,
-                    aad: context,
+                    aad: &context.aad(),
                 },
             )
             .map_err(|_| Error::internal("a data key does not unwrap in its context"))?;
@@ -121,5 +121,12 @@ impl KeyProvider for LocalKeys {
         } else {
             Err(Error::internal("a data key has another length"))
         }
+    }
+
+    async fn current_kek_id(&self) -> Result<String> {
+        self.keys
+            .first()
+            .map(|key| key.0.clone())
+            .ok_or_else(|| Error::internal("no key-encryption key"))
     }
 }

@@ -4,8 +4,13 @@
 use async_trait::async_trait;
 use secrecy::SecretBox;
 
-use crate::domain::error::Result;
+use crate::domain::{
+    error::Result,
+    id::{DataKeyId, WorkspaceId},
+    sealed::WrappedDataKey,
+};
 
+mod aws_kms;
 mod env;
 mod file;
 mod local;
@@ -19,19 +24,46 @@ pub struct Wrapped {
     pub bytes: Vec<u8>,
 }
 
-/// Wraps and unwraps data keys. `context` is authenticated with the key; what
+/// Which data key is wrapped, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrapContext {
+    /// The workspace it encrypts for.
+    pub workspace_id: WorkspaceId,
+    /// The data key's id.
+    pub data_key_id: DataKeyId,
+}
+
+impl WrapContext {
+    /// Of a data key.
+    #[must_use]
+    pub fn of(key: &WrappedDataKey) -> Self {
+        Self {
+            workspace_id: key.workspace_id,
+            data_key_id: key.data_key_id,
+        }
+    }
+
+    /// As bytes to authenticate.
+    fn aad(&self) -> Vec<u8> {
+        super::aad::of_data_key(self.workspace_id, self.data_key_id)
+    }
+}
+
+/// Wraps and unwraps data keys. The context is authenticated with the key; what
 /// was wrapped in one context does not unwrap in another.
 #[async_trait]
 pub trait KeyProvider: Send + Sync {
     /// Wraps a data key under the current key-encryption key.
-    async fn wrap(&self, data_key: &[u8; 32], context: &[u8]) -> Result<Wrapped>;
+    async fn wrap(&self, data_key: &[u8; 32], context: &WrapContext) -> Result<Wrapped>;
     /// Unwraps a data key.
     async fn unwrap(
         &self,
         kek_id: &str,
         wrapped: &[u8],
-        context: &[u8],
+        context: &WrapContext,
     ) -> Result<SecretBox<[u8; 32]>>;
+    /// The id of the key-encryption key that wraps now.
+    async fn current_kek_id(&self) -> Result<String>;
 }
 
 /// What a key provider is made from.
@@ -57,7 +89,11 @@ pub struct BadSetting {
 type Make = fn(&KeySource<'_>) -> std::result::Result<std::sync::Arc<dyn KeyProvider>, BadSetting>;
 
 /// Every key provider, by the value of KEY_PROVIDER.
-pub const PROVIDERS: &[(&str, Make)] = &[("env", env::make), ("file", file::make)];
+pub const PROVIDERS: &[(&str, Make)] = &[
+    ("env", env::make),
+    ("file", file::make),
+    ("aws-kms", aws_kms::make),
+];
 
 /// Makes the key provider of a name.
 ///
@@ -81,3 +117,5 @@ pub fn make(
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod moto;

@@ -6,13 +6,13 @@ use dromos_proto::v1::{
     CreateWorkspaceRequest, DeleteApiKeyRequest, DeleteProviderRequest, DeleteWorkspaceRequest,
     GetApiKeyRequest, GetConnectionRequest, GetProviderRequest, GetTokenRequest, GetWebhookRequest,
     GetWorkspaceRequest, ListApiKeysRequest, ListAuditEventsRequest, ListConnectionsRequest,
-    ListProvidersRequest, ListWebhooksRequest, ListWorkspacesRequest, ReconnectConnectionRequest,
-    RefreshConnectionRequest, ReplayWebhookDeliveryRequest, RequestConnectionRequest,
-    RevokeConnectionRequest, UpdateProviderRequest, UpdateWorkspaceRequest,
-    access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
-    connection_service_client::ConnectionServiceClient,
-    provider_service_client::ProviderServiceClient, webhook_service_client::WebhookServiceClient,
-    workspace_service_client::WorkspaceServiceClient,
+    ListKeysRequest, ListProvidersRequest, ListWebhooksRequest, ListWorkspacesRequest,
+    ReconnectConnectionRequest, RefreshConnectionRequest, ReplayWebhookDeliveryRequest,
+    RequestConnectionRequest, RevokeConnectionRequest, RotateKeysRequest, UpdateProviderRequest,
+    UpdateWorkspaceRequest, access_service_client::AccessServiceClient,
+    audit_service_client::AuditServiceClient, connection_service_client::ConnectionServiceClient,
+    key_service_client::KeyServiceClient, provider_service_client::ProviderServiceClient,
+    webhook_service_client::WebhookServiceClient, workspace_service_client::WorkspaceServiceClient,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper_util::{
@@ -92,6 +92,10 @@ generated! {
     }
     AuditServiceClient {
         "dromos.v1.AuditService/ListAuditEvents" => list_audit_events(ListAuditEventsRequest),
+    }
+    KeyServiceClient {
+        "dromos.v1.KeyService/ListKeys" => list_keys(ListKeysRequest),
+        "dromos.v1.KeyService/RotateKeys" => rotate_keys(RotateKeysRequest),
     }
     WorkspaceServiceClient {
         "dromos.v1.WorkspaceService/CreateWorkspace" => create_workspace(CreateWorkspaceRequest),
