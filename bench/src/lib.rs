@@ -2,6 +2,7 @@
 //! service that does the least such a call can do, the footprint of `dromos up`,
 //! and a failover of its database. `cargo xtask bench` builds and runs them.
 
+pub mod audit;
 pub mod cluster;
 pub mod credentials;
 pub mod database;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dromos_bench::{failover, footprint, rotation, token};
+use dromos_bench::{audit, failover, footprint, rotation, token};
 
 /// Measures Dromos. It starts the programs that lie beside it.
 #[derive(Parser)]
@@ -16,6 +16,8 @@ struct Arguments {
 enum Benchmark {
     /// GetToken through gateway and broker beside a bare service of two hops.
     Token(token::Options),
+    /// GetToken with the audit, beside one that keeps nothing.
+    Audit(audit::Options),
     /// How soon `dromos up` is ready, and its memory a minute later.
     Footprint(footprint::Options),
     /// The database's primary is killed under load: what is lost, and for how
@@ -31,6 +33,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Arguments::parse().benchmark {
         Benchmark::Token(options) => token::run(&options).await,
+        Benchmark::Audit(options) => audit::run(&options).await,
         Benchmark::Footprint(options) => footprint::run(&options).await,
         Benchmark::Failover(options) => failover::run(&options).await,
         Benchmark::Rotation(options) => rotation::run(&options).await,

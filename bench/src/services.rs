@@ -119,6 +119,14 @@ impl Dromos {
     /// # Errors
     /// One does not become ready; its log is in the folder.
     pub async fn start(database_url: &str, folder: &Path) -> Result<Self> {
+        Self::start_with("dromos-broker", database_url, folder).await
+    }
+
+    /// The same, with another program for the broker.
+    ///
+    /// # Errors
+    /// As of [`Dromos::start`].
+    pub async fn start_with(program_name: &str, database_url: &str, folder: &Path) -> Result<Self> {
         let [internal, public, listen] = free_ports()?;
         let settings = [
             ("DATABASE_URL", database_url.to_owned()),
@@ -136,15 +144,14 @@ impl Dromos {
             ("ALLOW_PRIVATE_NETWORKS", "true".to_owned()),
             ("ALLOWED_RETURN_URLS", "http://127.0.0.1:9".to_owned()),
         ];
-        let broker_program = program("dromos-broker")?;
-        let migrated = Command::new(&broker_program)
+        let migrated = Command::new(program("dromos-broker")?)
             .arg("migrate")
             .envs(settings.clone())
             .stdout(Stdio::null())
             .status()
             .await?;
         ensure!(migrated.success(), "`dromos-broker migrate`: {migrated}");
-        let mut broker = Command::new(&broker_program)
+        let mut broker = Command::new(program(program_name)?)
             .envs(settings)
             .stderr(log(folder, "broker.log")?)
             .kill_on_drop(true)

@@ -22,7 +22,7 @@ use crate::{
     wire::Statements,
 };
 
-const METHOD: &str = "/dromos.v1.ConnectionService/GetToken";
+pub(crate) const METHOD: &str = "/dromos.v1.ConnectionService/GetToken";
 /// Calls that warm everything up and tell how fast it is about.
 const WARM_UP: u64 = 5000;
 /// Calls that are counted statement by statement, one by one and together.
@@ -30,7 +30,7 @@ const COUNTED: u64 = 500;
 /// How late the gateway may count a call.
 const COUNT_DELAY: Duration = Duration::from_secs(2);
 /// Bytes that gRPC puts before a message.
-const FRAME: usize = 5;
+pub(crate) const FRAME: usize = 5;
 
 /// How long to measure.
 #[derive(Debug, Args)]
@@ -233,7 +233,7 @@ async fn measure(
     Ok(run.rate)
 }
 
-async fn call(
+pub(crate) async fn call(
     url: &str,
     method: &'static str,
     message: &GetTokenRequest,
@@ -252,7 +252,7 @@ async fn call(
 }
 
 /// Writes a message as gRPC frames it.
-fn framed(message: &GetTokenRequest, path: &Path) -> Result<Box<Path>> {
+pub(crate) fn framed(message: &GetTokenRequest, path: &Path) -> Result<Box<Path>> {
     let length = u32::try_from(message.encoded_len())?;
     let mut bytes = vec![0];
     bytes.extend(length.to_be_bytes());

@@ -22,4 +22,6 @@ mod rpc;
 pub mod store;
 pub mod vault;
 
-pub use app::{Broker, Config, StartError, database_url, migrate};
+pub use app::{
+    Broker, Config, StartError, database_url, export_audit, export_audit_keys, migrate, prune_audit,
+};

@@ -68,7 +68,8 @@ Examples:
     /// List, create and delete webhooks, and see what they were told.
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
-    /// List what happened: who did what, and with whose connection.
+    /// List what happened, export it, and verify an export.
+    #[command(args_conflicts_with_subcommands = true)]
     Audit(AuditArguments),
     /// See and rotate the keys that everything stored is encrypted with.
     #[command(subcommand)]
@@ -426,6 +427,77 @@ pub enum DeliveryStatus {
 /// `dromos audit`.
 #[derive(Debug, Args)]
 pub struct AuditArguments {
+    /// Without one, what happened in the key's workspace is listed.
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    #[command(flatten)]
+    pub list: AuditListArguments,
+}
+
+/// What else can be done with the audit.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Export the audit of all workspaces, with all that its verification needs.
+    ///
+    /// Needs an API key with the scope operator. One JSON object a line; no
+    /// secret is in it, but who used what.
+    #[command(after_long_help = "\
+Examples:
+  dromos audit export --to audit.jsonl
+  dromos audit export | gzip > audit.jsonl.gz")]
+    Export {
+        /// The file to write; standard output by default.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// The gateway.
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "GATEWAY_URL",
+            default_value = "http://127.0.0.1:8090"
+        )]
+        gateway_url: String,
+    },
+    /// Verify an export: offline, with the key alone.
+    #[command(after_long_help = "\
+The key is read from --key-file, or else from the settings ENCRYPTION_KEY (and
+ENCRYPTION_KEY_PREVIOUS) or ENCRYPTION_KEY_FILE, or else from
+.dromos/encryption.key, where `dromos up` keeps it.
+
+A broker writes the heads of its writers down every minute, in
+DATA_DIR/audit-heads and in its log. Heads from before the export was made show
+what an export alone can't: a chain whose end was cut off, a missing writer.
+
+Exit codes: 0 it is whole, 1 it is broken, 2 it can't be read.
+
+Examples:
+  dromos audit verify audit.jsonl
+  dromos audit verify audit.jsonl --heads .dromos/audit-heads/2026-01-31.jsonl
+  dromos audit verify audit.jsonl --audit-keys audit.keys
+  gunzip < audit.jsonl.gz | dromos audit verify - --key-file encryption.key")]
+    Verify {
+        /// The export; - reads standard input.
+        file: PathBuf,
+        /// Heads that a broker wrote down before; may be given several times.
+        #[arg(long, value_name = "FILE")]
+        heads: Vec<PathBuf>,
+        /// A file with the key-encryption key, in base64.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// The audit's own keys instead, as `dromos-broker audit keys` writes
+        /// them: where the key-encryption key is in AWS KMS, or is not for
+        /// whoever verifies.
+        #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
+        audit_keys: Option<PathBuf>,
+        /// How to print.
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+}
+
+/// `dromos audit` alone.
+#[derive(Debug, Args)]
+pub struct AuditListArguments {
     /// Only what is about this connection.
     #[arg(long, value_name = "CONNECTION_ID")]
     pub connection: Option<String>,

@@ -34,6 +34,13 @@ impl Failure {
         self
     }
 
+    /// What was to be checked can't be read: the exit code is 2, where 1 would
+    /// say that it was read and is not good.
+    pub fn unreadable(mut self) -> Self {
+        self.exit = 2;
+        self
+    }
+
     /// The same failure, with what was being done put before it.
     pub fn during(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);

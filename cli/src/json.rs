@@ -14,7 +14,25 @@ use crate::failure::Failure;
 ///
 /// The message is not what `name` says.
 pub fn render(name: &str, message: &impl Message) -> Result<String, Failure> {
-    let odd = || Failure::new(format!("the answer is no dromos.v1.{name}"));
+    let value = value(name, message)?;
+    serde_json::to_string_pretty(&value).map_err(|_| odd(name))
+}
+
+/// The same in one line.
+///
+/// # Errors
+///
+/// The message is not what `name` says.
+pub fn line(name: &str, message: &impl Message) -> Result<String, Failure> {
+    Ok(value(name, message)?.to_string())
+}
+
+fn odd(name: &str) -> Failure {
+    Failure::new(format!("the answer is no dromos.v1.{name}"))
+}
+
+fn value(name: &str, message: &impl Message) -> Result<Value, Failure> {
+    let odd = || odd(name);
     let descriptor = POOL
         .get_message_by_name(&format!("dromos.v1.{name}"))
         .ok_or_else(odd)?;
@@ -27,7 +45,7 @@ pub fn render(name: &str, message: &impl Message) -> Result<String, Failure> {
         .serialize_with_options(serde_json::value::Serializer, &options)
         .map_err(|_| odd())?;
     whole_numbers(&mut value);
-    serde_json::to_string_pretty(&value).map_err(|_| odd())
+    Ok(value)
 }
 
 /// Writes `3600.0` as `3600`: a Struct's numbers are floats, people's are not.

@@ -48,6 +48,11 @@ const BENCHES: &[Bench] = &[
         runs: Runs::Program,
     },
     Bench {
+        name: "audit",
+        about: "GetToken with the audit beside a broker whose audit keeps nothing",
+        runs: Runs::Program,
+    },
+    Bench {
         name: "footprint",
         about: "how soon `dromos up` is ready, and its memory a minute later",
         runs: Runs::Program,

@@ -1,12 +1,15 @@
 //! A broker's configuration, and how it is read from settings.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dromos_serve::{Cidr, Settings, SettingsError, TlsIdentity};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-use crate::domain::{access::KeyHash, ambient::Ambient, return_url::parse_origin};
+use crate::{
+    domain::{access::KeyHash, ambient::Ambient, return_url::parse_origin},
+    flow::audit::RecordAudit,
+};
 
 const MAKE_KEY: &str = "32 random bytes in base64; make them with `openssl rand -base64 32`";
 const MAKE_API_KEY: &str = "comma-separated keys of 16 to 512 visible ASCII characters, one for each gateway; make one with `openssl rand -hex 32`";
@@ -50,6 +53,9 @@ pub struct Config {
     pub public_listener: Option<std::net::TcpListener>,
     /// The clock and the randomness.
     pub ambient: Ambient,
+    /// What records the audit of GetToken in the audit writer's place: a
+    /// benchmark's own. No setting leads here.
+    pub audit: Option<Arc<dyn RecordAudit>>,
 }
 
 impl Config {
@@ -135,6 +141,7 @@ impl Config {
             redis_patience: crate::cache::link::PATIENCE,
             internal_listener: None,
             public_listener: None,
+            audit: None,
             ambient: Ambient::system(),
             settings: settings.clone(),
         })

@@ -16,6 +16,9 @@ pub enum StartError {
     /// An address.
     #[error("{0} can't be bound: {1}")]
     Bind(&'static str, std::io::Error),
+    /// Where a command writes to.
+    #[error("the output can't be written: {0}")]
+    Output(std::io::Error),
     /// The contract that this program was built with.
     #[error("the built-in contract can't be served: {0}")]
     Contract(String),

@@ -1,8 +1,8 @@
 //! The wiring: the only place that names concrete parts.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use dromos_serve::{GrpcApp, ListenOptions, SettingsError, observe};
+use dromos_serve::{GrpcApp, ListenOptions, Settings, SettingsError, observe};
 use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -11,8 +11,8 @@ use transcode::Transcoder;
 use crate::{
     cache::link::Heard,
     domain::{
-        access::KeyHash, id::WorkspaceId, return_url::ReturnUrlPolicy, state::StateKey,
-        workspace::Workspace,
+        access::KeyHash, ambient::Ambient, id::WorkspaceId, return_url::ReturnUrlPolicy,
+        state::StateKey, workspace::Workspace,
     },
     egress::{Egress, discovery::Discovery, guard::Guard},
     flow::{self, Core},
@@ -26,10 +26,12 @@ use crate::{
     },
 };
 
+mod audit;
 mod config;
 mod error;
 mod shared;
 
+pub use audit::{export_audit, export_audit_keys, prune_audit};
 pub use config::{Config, database_url};
 pub use error::StartError;
 
@@ -197,6 +199,7 @@ impl Broker {
             ]
         });
         let keys = tokio::spawn(flow::keys::run(self.core.clone()));
+        let heads = tokio::spawn(flow::audit_heads::run(self.core.clone()));
         let (listener, app, options) = self.internal;
         let internal = dromos_serve::serve(listener, app, options, stop.clone().cancelled_owned());
         let (listener, app) = self.public;
@@ -227,17 +230,23 @@ impl Broker {
         {
             tracing::error!("stopped with refreshes under way");
         }
+        // Last, so that each writer's closing row is its last one.
+        heads.abort();
+        if let Err(error) = flow::audit_heads::tell(&self.core, true).await {
+            tracing::error!(cause = ?error.cause, "stopped without closing the audit's writers");
+        }
     }
 }
 
-async fn core(
-    config: &Config,
+/// The vault of the key provider that the settings name, if it opens what the
+/// database holds.
+async fn open_vault(
+    settings: &Settings,
     store: Arc<dyn Store>,
-    shared: shared::Shared,
-) -> Result<Core, StartError> {
-    let ambient = config.ambient.clone();
+    ambient: &Ambient,
+) -> Result<Vault, StartError> {
     let database = |error| StartError::Database(reason(&error));
-    let setting = |name: &str| config.settings.optional(name);
+    let setting = |name: &str| settings.optional(name);
     let has_data_keys = store.any_data_key().await.map_err(database)?.is_some();
     let provider = setting("KEY_PROVIDER").unwrap_or_else(|| "env".to_owned());
     let keys = kms::make(
@@ -245,11 +254,10 @@ async fn core(
         &KeySource {
             setting: &setting,
             has_data_keys,
-            ambient: &ambient,
+            ambient,
         },
     )?;
-    let data_keys: Arc<dyn Store> = store.clone();
-    let vault = Vault::new(keys, data_keys, ambient.clone());
+    let vault = Vault::new(keys, store, ambient.clone());
     if let Err(error) = vault.check().await {
         let name = match provider.as_str() {
             "file" => "ENCRYPTION_KEY_FILE",
@@ -266,6 +274,19 @@ async fn core(
         }
         return Err(SettingsError::malformed(name, advice).into());
     }
+    Ok(vault)
+}
+
+async fn core(
+    config: &Config,
+    store: Arc<dyn Store>,
+    shared: shared::Shared,
+) -> Result<Core, StartError> {
+    let ambient = config.ambient.clone();
+    let database = |error| StartError::Database(reason(&error));
+    let vault = open_vault(&config.settings, store.clone(), &ambient).await?;
+    let audit_key = vault.audit_key().await.map_err(database)?;
+    store.sign_audit_with(audit_key.clone(), ambient.clone());
     let default = Workspace {
         id: WorkspaceId::DEFAULT,
         name: "default".to_owned(),
@@ -284,10 +305,18 @@ async fn core(
         discovery: Discovery::new(egress.clone(), shared.cache, ambient.clone()),
         journal,
         egress,
-        audit: flow::audit::AuditWriter::start(store.clone()),
         token_reads: flow::token_reads::TokenReads::start(store.clone()),
         limits: shared.limits,
         notices: shared.notices,
+        audit: match &config.audit {
+            Some(instead) => flow::audit::AuditWriter::instead(instead.clone()),
+            None => flow::audit::AuditWriter::start(store.clone()),
+        },
+        audit_key,
+        audit_heads_dir: config
+            .settings
+            .optional("DATA_DIR")
+            .map(|dir| Path::new(&dir).join("audit-heads")),
         authenticator: flow::authenticate::Authenticator::default(),
         refreshes: flow::refresh::Refreshes::default(),
         throttle: flow::throttle::Throttle::new(config.refresh_rate),

@@ -74,6 +74,12 @@ actions! {
     WorkspaceDeleted => "workspace.deleted";
     /// A rotation of keys was begun.
     KeysRotationRequested => "keys.rotation_requested";
+    /// The first row of an audit writer; its request_id is the key's id.
+    AuditWriterBegan => "audit.writer_began";
+    /// The last row of an audit writer.
+    AuditWriterClosed => "audit.writer_closed";
+    /// Old audit rows were deleted up to a checkpoint.
+    AuditPruned => "audit.pruned";
 }
 
 /// One row of the audit. It stands by itself: it may speak of what does not

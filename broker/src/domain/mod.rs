@@ -4,6 +4,7 @@
 pub mod access;
 pub mod ambient;
 pub mod audit;
+pub mod audit_chain;
 pub mod confirmation;
 pub mod connection;
 pub mod consent;

@@ -1,6 +1,6 @@
 //! The use cases, one file each: the order in which things happen.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::{
     egress::{Egress, discovery::Discovery},
     journal::Journal,
     store::Store,
-    vault::Vault,
+    vault::{AuditKey, Vault},
 };
 
 /// Evaluates what seals and stores; again where another broker rotated the
@@ -34,6 +34,8 @@ macro_rules! with_active_key {
 pub mod access;
 pub mod answers;
 pub mod audit;
+pub mod audit_export;
+pub mod audit_heads;
 pub mod authenticate;
 mod batch;
 pub mod complete;
@@ -80,6 +82,10 @@ pub struct Core {
     pub limits: Option<RateLimits>,
     /// Tells the other brokers what ends their caches.
     pub notices: Notices,
+    /// Signs what is stated about the audit.
+    pub audit_key: Arc<AuditKey>,
+    /// Where the audit's heads are written down; none: only in the log.
+    pub audit_heads_dir: Option<PathBuf>,
     /// Callers' keys.
     pub authenticator: authenticate::Authenticator,
     /// Refreshes under way in this process.

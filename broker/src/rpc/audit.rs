@@ -1,16 +1,21 @@
 //! dromos.v1.AuditService.
 
+use std::pin::Pin;
+
+use dromos_audit::{ExportedRow, Mark, Record};
 use dromos_proto::v1::{
-    AuditEvent as ProtoAuditEvent, ListAuditEventsRequest, ListAuditEventsResponse,
-    audit_service_server::AuditService,
+    AuditEvent as ProtoAuditEvent, AuditExportEnd, AuditKey, AuditMark, AuditRow,
+    ExportAuditEventsRequest, ExportAuditEventsResponse, ListAuditEventsRequest,
+    ListAuditEventsResponse, audit_service_server::AuditService, export_audit_events_response,
 };
+use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use super::{
     Rpc,
     connections::reply,
     convert::{Checks, parse_id, timestamp},
-    split,
+    split, status,
 };
 use crate::{
     domain::{
@@ -18,18 +23,40 @@ use crate::{
         error::Result,
         page::PageRequest,
     },
-    flow::audit,
+    flow::{audit, audit_export::Auditor},
 };
 
 #[tonic::async_trait]
 impl AuditService for Rpc {
+    type ExportAuditEventsStream = Records;
+
     async fn list_audit_events(
         &self,
         request: Request<ListAuditEventsRequest>,
     ) -> std::result::Result<Response<ListAuditEventsResponse>, Status> {
         reply(self.list_audit_page(request).await)
     }
+
+    async fn export_audit_events(
+        &self,
+        _: Request<ExportAuditEventsRequest>,
+    ) -> std::result::Result<Response<Records>, Status> {
+        let auditor = Auditor {
+            store: self.0.store.clone(),
+            key: self.0.audit_key.clone(),
+            ambient: self.0.ambient.clone(),
+        };
+        let records = stream::unfold(auditor.export(), |mut records| async {
+            let record = records.recv().await?;
+            Some((record.map(to_record).map_err(status::of), records))
+        });
+        Ok(Response::new(Box::pin(records)))
+    }
 }
+
+/// An export on its way.
+type Records =
+    Pin<Box<dyn Stream<Item = std::result::Result<ExportAuditEventsResponse, Status>> + Send>>;
 
 impl Rpc {
     async fn list_audit_page(
@@ -85,5 +112,75 @@ fn to_proto(event: AuditEvent) -> ProtoAuditEvent {
         connection_id: text(event.connection_id.map(|id| id.to_string())),
         provider_name: event.provider_name,
         request_id: event.request_id,
+    }
+}
+
+fn to_record(record: Record) -> ExportAuditEventsResponse {
+    use export_audit_events_response::Record as Proto;
+    let record = match record {
+        Record::Header(mark) => Some(Proto::Header(to_mark(mark))),
+        Record::Key(key) => Some(Proto::Key(AuditKey {
+            key_id: key.key_id.to_string(),
+            kek_id: key.kek_id,
+            wrapped: key.wrapped,
+        })),
+        Record::Checkpoint(mark) => Some(Proto::Checkpoint(to_mark(mark))),
+        Record::Row(row) => Some(Proto::Row(to_row(row))),
+        Record::End { rows } => Some(Proto::End(AuditExportEnd { rows })),
+        // Not in an export.
+        Record::Head(_) | Record::Error(_) => None,
+    };
+    ExportAuditEventsResponse { record }
+}
+
+fn to_mark(mark: Mark) -> AuditMark {
+    let Mark {
+        writer_id,
+        seq,
+        row_mac,
+        key_id,
+        at,
+        mac,
+    } = mark;
+    AuditMark {
+        writer_id: writer_id.to_string(),
+        seq,
+        row_mac,
+        key_id: key_id.to_string(),
+        at: Some(timestamp(at)),
+        mac,
+    }
+}
+
+fn to_row(row: ExportedRow) -> AuditRow {
+    let ExportedRow {
+        writer_id,
+        seq,
+        mac,
+        id,
+        workspace_id,
+        occurred_at,
+        action,
+        error,
+        api_key_id,
+        user_id,
+        connection_id,
+        provider_name,
+        request_id,
+    } = row;
+    AuditRow {
+        writer_id: writer_id.to_string(),
+        seq,
+        mac,
+        id: id.to_string(),
+        workspace_id: workspace_id.to_string(),
+        occurred_at: Some(timestamp(occurred_at)),
+        action,
+        error,
+        api_key_id: api_key_id.map(|id| id.to_string()),
+        user_id,
+        connection_id: connection_id.map(|id| id.to_string()),
+        provider_name,
+        request_id,
     }
 }

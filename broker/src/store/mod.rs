@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::domain::{error::Result, sealed::DataKeyStore};
 
 mod changes;
+mod lanes;
+mod ledger;
 mod pg;
 mod sqlite;
 mod traits;

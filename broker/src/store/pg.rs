@@ -28,17 +28,29 @@ macro_rules! for_update_skip_locked {
     };
 }
 macro_rules! write_tx {
-    ($connection:expr, $body:expr) => {
-        diesel_async::AsyncConnection::transaction(&mut $connection, $body).await
+    (*$connection:ident, $body:expr) => {{
+        let lanes = $connection.lanes().clone();
+        let body = async |tx: &mut Conn| $crate::store::ledger::body($body(tx).await);
+        let transaction =
+            diesel_async::AsyncConnection::transaction(&mut *$connection as &mut Conn, body);
+        $crate::store::ledger::keep(lanes, transaction).await
+    }};
+}
+
+// One statement, so outside a transaction it commits by itself.
+macro_rules! append_audit {
+    ($connection:expr, $rows:expr) => {
+        $crate::store::pg::append_audit::AppendAudit::new($rows)
+            .execute($connection)
+            .await
     };
 }
 
-// One statement commits by itself.
-macro_rules! append_audit {
-    ($connection:expr, $events:expr) => {
-        $crate::store::pg::append_audit::AppendAudit::new($events)
-            .execute(&mut $connection)
-            .await?
+// The same, committed by itself: PostgreSQL does that with one statement.
+macro_rules! commit_audit {
+    ($connection:ident, $rows:expr) => {
+        append_audit!(&mut *$connection as &mut Conn, $rows)
+            .map_err($crate::domain::error::Error::from)
     };
 }
 

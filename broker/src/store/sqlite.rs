@@ -31,22 +31,38 @@ macro_rules! for_update_skip_locked {
 }
 // A deferred transaction that reads first can't always become a writer.
 macro_rules! write_tx {
-    ($connection:expr, $body:expr) => {
-        (&mut $connection as &mut Conn)
-            .immediate_transaction($body)
-            .await
+    (*$connection:ident, $body:expr) => {{
+        let lanes = $connection.lanes().clone();
+        let body = async |tx: &mut Conn| $crate::store::ledger::body($body(tx).await);
+        let transaction = (&mut *$connection as &mut Conn).immediate_transaction(body);
+        $crate::store::ledger::keep(lanes, transaction).await
+    }};
+}
+
+// SQLite takes several rows in one statement, but no more of them than its
+// parameters allow; one process writes, so one by one costs no round trip.
+macro_rules! append_audit {
+    ($connection:expr, $rows:expr) => {
+        async {
+            for row in $rows {
+                diesel::insert_into($crate::store::sqlite::sql::schema::audit_events::table)
+                    .values($crate::store::sqlite::sql::audit_rows::AuditRow::from(row))
+                    .execute($connection)
+                    .await?;
+            }
+            Ok::<(), diesel::result::Error>(())
+        }
+        .await
     };
 }
 
-macro_rules! append_audit {
-    ($connection:expr, $events:expr) => {{
-        let events = $events;
-        write_tx!($connection, async |tx: &mut Conn| -> Result<()> {
-            for event in events {
-                insert(tx, event).await?;
-            }
+macro_rules! commit_audit {
+    ($connection:ident, $rows:expr) => {{
+        let rows = $rows;
+        write_tx!(*$connection, async |tx: &mut Conn| -> Result<()> {
+            append_audit!(tx, rows)?;
             Ok(())
-        })?
+        })
     }};
 }
 

@@ -16,10 +16,12 @@ use crate::domain::{
 };
 
 mod aad;
+mod audit;
 mod format;
 pub mod kms;
 mod ring;
 
+pub use audit::AuditKey;
 use format::Envelope;
 use kms::KeyProvider;
 use ring::KeyRing;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use aes_gcm::{Aes256Gcm, KeyInit};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretBox};
 use zeroize::Zeroizing;
 
 use super::kms::{KeyProvider, WrapContext};
@@ -103,13 +103,7 @@ impl KeyRing {
     }
 
     async fn learn_active(&self, workspace: WorkspaceId) -> Result<Arc<Active>> {
-        let wrapped = match self.store.active_data_key(workspace).await? {
-            Some(wrapped) => wrapped,
-            None => {
-                let new = self.new_key(workspace, self.ambient.now()).await?;
-                self.store.insert_data_key(&new).await?
-            }
-        };
+        let wrapped = self.stored_active(workspace).await?;
         self.remember(&wrapped).await?;
         let active = Arc::new(Active {
             id: wrapped.data_key_id,
@@ -117,6 +111,34 @@ impl KeyRing {
         });
         write(&self.active).insert(workspace, active.clone());
         Ok(active)
+    }
+
+    /// A workspace's active key, as it is stored; made at first use.
+    async fn stored_active(&self, workspace: WorkspaceId) -> Result<WrappedDataKey> {
+        match self.store.active_data_key(workspace).await? {
+            Some(wrapped) => Ok(wrapped),
+            None => {
+                let new = self.new_key(workspace, self.ambient.now()).await?;
+                self.store.insert_data_key(&new).await
+            }
+        }
+    }
+
+    /// The secret of a workspace's active key, for another use than sealing.
+    pub(super) async fn secret(
+        &self,
+        workspace: WorkspaceId,
+    ) -> Result<(DataKeyId, SecretBox<[u8; 32]>)> {
+        let wrapped = self.stored_active(workspace).await?;
+        Ok((wrapped.data_key_id, self.open(&wrapped).await?))
+    }
+
+    /// A wrapped key's secret.
+    pub(super) async fn open(&self, wrapped: &WrappedDataKey) -> Result<SecretBox<[u8; 32]>> {
+        let context = WrapContext::of(wrapped);
+        self.keys
+            .unwrap(&wrapped.kek_id, &wrapped.wrapped, &context)
+            .await
     }
 
     /// Takes one of the reserved uses; false where the key is retired.
@@ -284,11 +306,7 @@ impl KeyRing {
     }
 
     async fn unwrap(&self, wrapped: &WrappedDataKey) -> Result<DataKey> {
-        let context = WrapContext::of(wrapped);
-        let key = self
-            .keys
-            .unwrap(&wrapped.kek_id, &wrapped.wrapped, &context)
-            .await?;
+        let key = self.open(wrapped).await?;
         Ok(Arc::new(Aes256Gcm::new(key.expose_secret().into())))
     }
 }

@@ -175,7 +175,7 @@ on_both!(
         let connection = shelf.active(&provider, "user-1").await;
         let mut stores = vec![shelf.store.clone()];
         if matches!(db, Db::Postgres) {
-            stores.push(store::open(&shelf.url).await.expect("another broker's"));
+            stores.push(shelf.another().await);
         }
         let done = Arc::new(AtomicBool::new(false));
         let reading = {

@@ -39,7 +39,7 @@ async fn active(core: &Core) -> DataKeyId {
     key.expect("the store answers").expect("a key").data_key_id
 }
 
-async fn rotate(world: &World, body: Value) -> Value {
+pub async fn rotate(world: &World, body: Value) -> Value {
     let (status, rotation) = world.post("/v1/keys:rotate", body).await;
     assert_eq!(status, StatusCode::OK, "{rotation}");
     rotation
@@ -62,7 +62,7 @@ fn operator(core: &Core) -> Caller {
 }
 
 /// Until a rotation has ended: what it says then.
-async fn ended(world: &World, rotation: &Value) -> Value {
+pub async fn ended(world: &World, rotation: &Value) -> Value {
     let find = async || {
         let keys = keys(world).await;
         let rotations = keys["rotations"].as_array().expect("a list").clone();
@@ -394,7 +394,7 @@ both!(
         let keys = core
             .store
             .data_keys(
-                None,
+                Some(WORKSPACE),
                 PageRequest {
                     size: 10,
                     after: None,
@@ -471,7 +471,8 @@ both!(
         let rotation = ended(&world, &rotation).await;
         assert_eq!(
             (&rotation["done"], &rotation["failed"]),
-            (&json!(1), &json!(0))
+            (&json!(2), &json!(0)),
+            "the workspace's key, and the audit's"
         );
         let after = keys(&world).await["key_encryption_keys"].clone();
         assert_eq!(after.as_array().map(Vec::len), Some(1), "{after}");
@@ -562,6 +563,7 @@ both!(
             let (_, field) = column.split_once('.').expect("a table and a column");
             let is_plain = field.ends_with("_id")
                 || field.ends_with("_hash")
+                || field.ends_with("mac")
                 || [
                     "lease_owner", "scopes", "definition", "strategy", "connection_config",
                     "metadata", "allowed_return_urls",

@@ -9,6 +9,7 @@
 mod access;
 mod api_keys;
 mod at_rest;
+mod audit_chain;
 mod cache;
 mod callback;
 mod confirmation;

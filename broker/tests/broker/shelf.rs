@@ -8,10 +8,11 @@ use dromos_broker::{
         Timestamp,
         ambient::Ambient,
         audit::{Action, Actor, AuditEvent},
+        audit_chain::{AuditSigner, Mac},
         connection::{Connection, Status},
         consent::Consent,
         credential::NewCredential,
-        id::{ConnectionId, ConsentId, ProviderId, WorkspaceId},
+        id::{ConnectionId, ConsentId, DataKeyId, ProviderId, WorkspaceId},
         provider::Provider,
         sealed::Sealed,
     },
@@ -25,6 +26,19 @@ use crate::{
 };
 
 pub const WORKSPACE: WorkspaceId = WorkspaceId::DEFAULT;
+
+/// Signs with nothing, where no test looks at it.
+struct Pencil;
+
+impl AuditSigner for Pencil {
+    fn key_id(&self) -> DataKeyId {
+        DataKeyId(WORKSPACE.0)
+    }
+
+    fn sign(&self, _: uuid::Uuid, _: i64, _: &Mac, _: &AuditEvent) -> Mac {
+        [0; 32]
+    }
+}
 
 pub struct Shelf {
     pub store: Arc<dyn Store>,
@@ -49,16 +63,26 @@ impl Shelf {
             Db::Postgres => create_database().await,
         };
         let clock = TestClock::new();
+        let store = store::open(&url).await.expect("it opens");
+        let ambient = Ambient {
+            clock: Arc::new(clock.clone()),
+            ..Ambient::system()
+        };
+        store.sign_audit_with(Arc::new(Pencil), ambient.clone());
         Self {
-            store: store::open(&url).await.expect("it opens"),
-            ambient: Ambient {
-                clock: Arc::new(clock.clone()),
-                ..Ambient::system()
-            },
+            store,
+            ambient,
             clock,
             url,
             _dir: dir,
         }
+    }
+
+    /// Another broker's store, on the same database.
+    pub async fn another(&self) -> Arc<dyn Store> {
+        let store = store::open(&self.url).await.expect("it opens");
+        store.sign_audit_with(Arc::new(Pencil), self.ambient.clone());
+        store
     }
 
     pub async fn database(&self) -> Database {

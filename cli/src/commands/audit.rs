@@ -1,10 +1,14 @@
 //! `dromos audit`.
 
+mod export;
+mod keys;
+mod verify;
+
 use dromos_proto::v1::{AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse};
 
 use super::{PAGE_SIZE, all_pages, answer, client};
 use crate::{
-    arguments::{AuditArguments, Output},
+    arguments::{AuditArguments, AuditCommand, AuditListArguments, Output},
     client::Client,
     failure::Failure,
     json,
@@ -19,6 +23,23 @@ use crate::{
 ///
 /// What the gateway answered, or that it could not be asked.
 pub async fn run(arguments: AuditArguments) -> Result<(), Failure> {
+    match arguments.command {
+        None => list(arguments.list).await,
+        Some(AuditCommand::Export { to, gateway_url }) => export::run(to, &gateway_url).await,
+        Some(AuditCommand::Verify {
+            file,
+            heads,
+            key_file,
+            audit_keys,
+            output,
+        }) => {
+            let keys = keys::Keys::read(audit_keys.as_deref(), key_file)?;
+            verify::run(&file, &heads, &keys, output)
+        }
+    }
+}
+
+async fn list(arguments: AuditListArguments) -> Result<(), Failure> {
     let client = client(&arguments.common)?;
     let filter = ListAuditEventsRequest {
         page_size: PAGE_SIZE,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
+mod audit;
 mod clients;
 mod collector;
 mod demo;

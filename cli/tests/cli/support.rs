@@ -53,7 +53,15 @@ impl Place {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dromos"));
         command.args(arguments).current_dir(self.path());
-        for name in ["GATEWAY_URL", "DROMOS_API_KEY", "RUST_LOG", "NO_COLOR"] {
+        for name in [
+            "GATEWAY_URL",
+            "DROMOS_API_KEY",
+            "RUST_LOG",
+            "NO_COLOR",
+            "ENCRYPTION_KEY",
+            "ENCRYPTION_KEY_FILE",
+            "ENCRYPTION_KEY_PREVIOUS",
+        ] {
             command.env_remove(name);
         }
         command

@@ -611,6 +611,87 @@ pub struct ListAuditEventsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportAuditEventsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportAuditEventsResponse {
+    #[prost(oneof = "export_audit_events_response::Record", tags = "1, 2, 3, 4, 5")]
+    pub record: ::core::option::Option<export_audit_events_response::Record>,
+}
+/// Nested message and enum types in `ExportAuditEventsResponse`.
+pub mod export_audit_events_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Record {
+        #[prost(message, tag = "1")]
+        Header(super::AuditMark),
+        #[prost(message, tag = "2")]
+        Key(super::AuditKey),
+        #[prost(message, tag = "3")]
+        Checkpoint(super::AuditMark),
+        #[prost(message, tag = "4")]
+        Row(super::AuditRow),
+        #[prost(message, tag = "5")]
+        End(super::AuditExportEnd),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditMark {
+    #[prost(string, tag = "1")]
+    pub writer_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub row_mac: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub key_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(bytes = "vec", tag = "6")]
+    pub mac: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditKey {
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub kek_id: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub wrapped: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditRow {
+    #[prost(string, tag = "1")]
+    pub writer_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub mac: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub workspace_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "7")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "8")]
+    pub error: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "9")]
+    pub api_key_id: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, tag = "10")]
+    pub user_id: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "11")]
+    pub connection_id: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, tag = "12")]
+    pub provider_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditExportEnd {
+    #[prost(uint64, tag = "1")]
+    pub rows: u64,
+}
 /// Generated client implementations.
 pub mod audit_service_client {
     #![allow(
@@ -715,6 +796,30 @@ pub mod audit_service_client {
                 .insert(GrpcMethod::new("dromos.v1.AuditService", "ListAuditEvents"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn export_audit_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportAuditEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportAuditEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dromos.v1.AuditService/ExportAuditEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dromos.v1.AuditService", "ExportAuditEvents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -735,6 +840,22 @@ pub mod audit_service_server {
             request: tonic::Request<super::ListAuditEventsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListAuditEventsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ExportAuditEvents method.
+        type ExportAuditEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::ExportAuditEventsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn export_audit_events(
+            &self,
+            request: tonic::Request<super::ExportAuditEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportAuditEventsStream>,
             tonic::Status,
         >;
     }
@@ -856,6 +977,54 @@ pub mod audit_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dromos.v1.AuditService/ExportAuditEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportAuditEventsSvc<T: AuditService>(pub Arc<T>);
+                    impl<
+                        T: AuditService,
+                    > tonic::server::ServerStreamingService<
+                        super::ExportAuditEventsRequest,
+                    > for ExportAuditEventsSvc<T> {
+                        type Response = super::ExportAuditEventsResponse;
+                        type ResponseStream = T::ExportAuditEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportAuditEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::export_audit_events(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportAuditEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -46,6 +46,7 @@ use Siblings::{All, Only};
 const OURS: &[&str] = &[
     "dromos_proto",
     "transcode",
+    "dromos_audit",
     "dromos_strategy",
     "dromos_simulator",
     "dromos_serve",
@@ -77,7 +78,7 @@ const FENCED: &[&str] = &[
 ];
 
 const NOTHING: &[&str] = &[];
-const EDGE: &[&str] = &["dromos_proto", "dromos_serve", "transcode"];
+const EDGE: &[&str] = &["dromos_proto", "dromos_serve", "transcode", "dromos_audit"];
 
 const fn plain(
     folder: &'static str,
@@ -112,15 +113,22 @@ const fn module(
 pub const CRATES: &[CrateRule] = &[
     plain("proto", "dromos_proto", NOTHING),
     plain("transcode", "transcode", NOTHING),
+    plain("audit", "dromos_audit", NOTHING),
     plain("strategy", "dromos_strategy", NOTHING),
     plain("simulator", "dromos_simulator", NOTHING),
     plain("xtask", "xtask", NOTHING),
     // It runs the services as programs, from outside; of the broker it takes
-    // the vault and the store, to fill a database.
+    // the vault and the store, to fill a database, and a broker of its own,
+    // whose audit keeps nothing.
     plain(
         "bench",
         "dromos_bench",
-        &["dromos_proto", "dromos_simulator", "dromos_broker"],
+        &[
+            "dromos_proto",
+            "dromos_simulator",
+            "dromos_broker",
+            "dromos_serve",
+        ],
     ),
     CrateRule {
         is_service: true,
@@ -137,7 +145,8 @@ pub const CRATES: &[CrateRule] = &[
             module("cache", Only(&["domain"]), NOTHING, &["redis"]),
             module("egress", Only(&["domain", "cache"]), NOTHING, NOTHING),
             module("grant", Only(&["domain", "egress"]), NOTHING, NOTHING),
-            module("vault", Only(&["domain"]), NOTHING, NOTHING),
+            // It signs the audit's rows and heads.
+            module("vault", Only(&["domain"]), &["dromos_audit"], NOTHING),
             module("store", Only(&["domain"]), NOTHING, STORAGE),
             module("journal", Only(&["domain"]), NOTHING, NOTHING),
             module(
@@ -145,7 +154,7 @@ pub const CRATES: &[CrateRule] = &[
                 Only(&[
                     "domain", "grant", "vault", "egress", "cache", "store", "journal",
                 ]),
-                &["dromos_strategy"],
+                &["dromos_strategy", "dromos_audit"],
                 NOTHING,
             ),
             module("rpc", Only(&["flow", "domain"]), EDGE, WIRE),
@@ -158,6 +167,7 @@ pub const CRATES: &[CrateRule] = &[
                     "dromos_serve",
                     "transcode",
                     "dromos_strategy",
+                    "dromos_audit",
                 ],
                 WIRE,
             ),
@@ -192,6 +202,7 @@ pub const CRATES: &[CrateRule] = &[
             "dromos_strategy",
             "dromos_serve",
             "dromos_bridge",
+            "dromos_audit",
         ],
         modules: &[
             module(

@@ -207,11 +207,14 @@ impl Job<'_> {
     async fn rewrap(&mut self) -> Result<bool> {
         let Core { store, vault, .. } = self.core;
         let asked_at = self.rotation.created_at;
-        self.resume(store.count_data_keys_to_rewrap(asked_at).await?);
+        let current = vault.current_kek_id().await?;
+        self.resume(store.count_data_keys_to_rewrap(&current, asked_at).await?);
         let mut after = None;
         loop {
             let began = Instant::now();
-            let keys = store.data_keys_to_rewrap(asked_at, after, BATCH).await?;
+            let keys = store
+                .data_keys_to_rewrap(&current, asked_at, after, BATCH)
+                .await?;
             let Some(last) = keys.last() else {
                 return Ok(true);
             };

@@ -1,15 +1,15 @@
 //! The audit's INSERT. Its rows travel as one array for each column, so the
-//! statement is the same for any number of rows: it is prepared once, and is a
-//! transaction of its own.
+//! statement is the same for any number of rows: it is prepared once, and,
+//! outside a transaction, it is one of its own.
 
 use diesel::{
     QueryResult,
     pg::Pg,
     query_builder::{AstPass, QueryFragment, QueryId},
-    sql_types::{Array, Nullable, Text, Timestamptz, Uuid},
+    sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz, Uuid},
 };
 
-use crate::domain::{Timestamp, audit::AuditEvent};
+use crate::domain::{Timestamp, audit::AuditEvent, audit_chain::ChainedEvent};
 
 /// Adds rows to `audit_events`.
 #[derive(Default, QueryId)]
@@ -24,12 +24,24 @@ pub(super) struct AppendAudit {
     connection_ids: Vec<Option<uuid::Uuid>>,
     provider_names: Vec<String>,
     request_ids: Vec<String>,
+    writer_ids: Vec<uuid::Uuid>,
+    seqs: Vec<i64>,
+    macs: Vec<Vec<u8>>,
 }
 
 impl AppendAudit {
-    pub(super) fn new(events: Vec<AuditEvent>) -> Self {
+    pub(super) fn new(rows: Vec<ChainedEvent>) -> Self {
         let mut columns = Self::default();
-        for event in events {
+        for row in rows {
+            let ChainedEvent {
+                writer_id,
+                seq,
+                mac,
+                event,
+            } = row;
+            columns.writer_ids.push(writer_id);
+            columns.seqs.push(seq);
+            columns.macs.push(mac);
             let AuditEvent {
                 id,
                 workspace_id,
@@ -61,7 +73,7 @@ impl QueryFragment<Pg> for AppendAudit {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO audit_events (workspace_id, audit_event_id, occurred_at, action, error, \
-             api_key_id, user_id, connection_id, provider_name, request_id) SELECT * FROM unnest(",
+             api_key_id, user_id, connection_id, provider_name, request_id, writer_id, seq, mac) SELECT * FROM unnest(",
         );
         out.push_bind_param::<Array<Uuid>, _>(&self.workspace_ids)?;
         out.push_sql(", ");
@@ -82,6 +94,12 @@ impl QueryFragment<Pg> for AppendAudit {
         out.push_bind_param::<Array<Text>, _>(&self.provider_names)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.request_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Uuid>, _>(&self.writer_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Binary>, _>(&self.macs)?;
         out.push_sql(")");
         Ok(())
     }

@@ -10,13 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use diesel::{dsl::sql, prelude::*, sql_types};
-use diesel_async::{RunQueryDsl, pooled_connection::bb8::PooledConnection};
+use diesel_async::RunQueryDsl;
 use tokio::sync::Notify;
 
 use super::super::{Conn, types::DbId};
 use super::schema::{connections, credentials, events};
 use super::{
-    SqlStore,
+    Pooled, SqlStore,
     rows::{ConnectionRow, EventRow, status, to_u32},
     webhooks,
 };
@@ -27,7 +27,7 @@ use crate::domain::{
     event::{ConnectionEvent, EventKind, Numbered},
     id::{ConnectionId, EventId, WorkspaceId},
 };
-use crate::store::{EventStore, Subscription, changes::Changes};
+use crate::store::{EventStore, Subscription, changes::Changes, lanes::AuditLanes};
 
 /// Adds an event within the transaction of what it speaks of, after it: the
 /// event tells where the connection stands now.
@@ -79,9 +79,15 @@ pub(super) async fn insert(
 /// A database connection for a transaction that changes a connection: when it
 /// is given back, whoever watches that one is told to look.
 pub(super) struct Changing<'a> {
-    connection: PooledConnection<'a, Conn>,
+    connection: Pooled<'a>,
     changes: &'a Changes,
     key: (uuid::Uuid, uuid::Uuid),
+}
+
+impl Changing<'_> {
+    pub(super) fn lanes(&self) -> &Arc<AuditLanes> {
+        self.connection.lanes()
+    }
 }
 
 impl Deref for Changing<'_> {

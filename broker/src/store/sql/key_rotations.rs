@@ -318,12 +318,13 @@ impl KeyRotationStore for SqlStore {
 
     async fn data_keys_to_rewrap(
         &self,
+        current: &str,
         asked_at: Timestamp,
         after: Option<DataKeyId>,
         limit: i64,
     ) -> Result<Vec<WrappedDataKey>> {
         let mut query = data_keys::table
-            .filter(wrapped_until!(asked_at))
+            .filter(data_keys::kek_id.ne(current).or(wrapped_until!(asked_at)))
             .order(data_keys::data_key_id)
             .limit(limit)
             .select(DataKeyRow::as_select())
@@ -335,9 +336,9 @@ impl KeyRotationStore for SqlStore {
         Ok(rows.into_iter().map(WrappedDataKey::from).collect())
     }
 
-    async fn count_data_keys_to_rewrap(&self, asked_at: Timestamp) -> Result<i64> {
+    async fn count_data_keys_to_rewrap(&self, current: &str, asked_at: Timestamp) -> Result<i64> {
         let count = data_keys::table
-            .filter(wrapped_until!(asked_at))
+            .filter(data_keys::kek_id.ne(current).or(wrapped_until!(asked_at)))
             .count()
             .get_result(&mut self.connection_from_pool().await?)
             .await?;

@@ -1,16 +1,23 @@
 //! The queries. Compiled twice: as `pg::sql` and as `sqlite::sql`, with the
 //! types and macros of the parent module.
 
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::PooledConnection};
 
 use super::{Conn, Pool};
 use crate::domain::error::{Error, Result};
-use crate::store::changes::Changes;
+use crate::store::{changes::Changes, lanes::AuditLanes};
 
 mod answers;
 mod api_keys;
 mod audit;
+mod audit_endings;
+mod audit_rows;
 mod confirmations;
 mod connections;
 mod consents;
@@ -32,6 +39,33 @@ pub(in crate::store) struct SqlStore {
     pool: Pool,
     /// Who waits for news.
     pub(in crate::store) changes: Changes,
+    lanes: Arc<AuditLanes>,
+}
+
+/// A connection from the pool. `write_tx!` begins transactions on it, whose
+/// audit rows come from `lanes`.
+pub(in crate::store) struct Pooled<'a> {
+    connection: PooledConnection<'a, Conn>,
+    lanes: &'a Arc<AuditLanes>,
+}
+
+impl Pooled<'_> {
+    fn lanes(&self) -> &Arc<AuditLanes> {
+        self.lanes
+    }
+}
+
+impl Deref for Pooled<'_> {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.connection
+    }
+}
+
+impl DerefMut for Pooled<'_> {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.connection
+    }
 }
 
 impl SqlStore {
@@ -48,17 +82,23 @@ impl SqlStore {
             .build(manager)
             .await
             .map_err(Error::store_unavailable)?;
-        let store = Self { pool, changes };
+        let store = Self {
+            pool,
+            changes,
+            lanes: Arc::default(),
+        };
         store.connection_from_pool().await?;
         Ok(store)
     }
 
-    pub(in crate::store) async fn connection_from_pool(
-        &self,
-    ) -> Result<PooledConnection<'_, Conn>> {
-        self.pool.get().await.map_err(|error| {
+    pub(in crate::store) async fn connection_from_pool(&self) -> Result<Pooled<'_>> {
+        let connection = self.pool.get().await.map_err(|error| {
             crate::store::count_error("connection");
             Error::store_unavailable(error.to_string())
+        })?;
+        Ok(Pooled {
+            connection,
+            lanes: &self.lanes,
         })
     }
 }

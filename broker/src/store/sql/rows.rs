@@ -10,16 +10,12 @@ use super::schema;
 use crate::domain::{
     Timestamp,
     access::ApiKey,
-    audit::AuditEvent,
     connection::{Connection, Status},
     consent::Consent,
     credential::{Credential, NewCredential},
     error::{Error, Result},
     event::{ConnectionEvent, EventKind},
-    id::{
-        ApiKeyId, AuditEventId, ConnectionId, ConsentId, DataKeyId, EventId, ProviderId,
-        WorkspaceId,
-    },
+    id::{ApiKeyId, ConnectionId, ConsentId, DataKeyId, EventId, ProviderId, WorkspaceId},
     provider::Provider,
     sealed::{Sealed, WrappedDataKey},
     workspace::Workspace,
@@ -497,54 +493,5 @@ impl TryFrom<EventRow> for ConnectionEvent {
             provider_name: row.provider_name,
             occurred_at: row.occurred_at,
         })
-    }
-}
-
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = schema::audit_events, check_for_backend(Db))]
-pub(super) struct AuditRow {
-    pub workspace_id: DbId,
-    pub audit_event_id: DbId,
-    pub occurred_at: Timestamp,
-    pub action: String,
-    pub error: Option<String>,
-    pub api_key_id: Option<DbId>,
-    pub user_id: String,
-    pub connection_id: Option<DbId>,
-    pub provider_name: String,
-    pub request_id: String,
-}
-
-impl From<AuditEvent> for AuditRow {
-    fn from(event: AuditEvent) -> Self {
-        Self {
-            workspace_id: DbId(event.workspace_id.0),
-            audit_event_id: DbId(event.id.0),
-            occurred_at: event.occurred_at,
-            action: event.action,
-            error: event.error,
-            api_key_id: event.api_key_id.map(|id| DbId(id.0)),
-            user_id: event.user_id,
-            connection_id: event.connection_id.map(|id| DbId(id.0)),
-            provider_name: event.provider_name,
-            request_id: event.request_id,
-        }
-    }
-}
-
-impl From<AuditRow> for AuditEvent {
-    fn from(row: AuditRow) -> Self {
-        Self {
-            id: AuditEventId(row.audit_event_id.0),
-            workspace_id: WorkspaceId(row.workspace_id.0),
-            occurred_at: row.occurred_at,
-            action: row.action,
-            error: row.error,
-            api_key_id: row.api_key_id.map(|id| ApiKeyId(id.0)),
-            user_id: row.user_id,
-            connection_id: row.connection_id.map(|id| ConnectionId(id.0)),
-            provider_name: row.provider_name,
-            request_id: row.request_id,
-        }
     }
 }

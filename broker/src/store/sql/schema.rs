@@ -184,7 +184,7 @@ diesel::table! {
 diesel::table! {
     use super::super::super::types::*;
 
-    audit_events (workspace_id, audit_event_id) {
+    audit_events (writer_id, seq) {
         workspace_id -> Id,
         audit_event_id -> Id,
         occurred_at -> Ts,
@@ -195,6 +195,22 @@ diesel::table! {
         connection_id -> Nullable<Id>,
         provider_name -> Text,
         request_id -> Text,
+        writer_id -> Id,
+        seq -> BigInt,
+        mac -> Binary,
+    }
+}
+
+diesel::table! {
+    use super::super::super::types::*;
+
+    audit_checkpoints (writer_id) {
+        writer_id -> Id,
+        seq -> BigInt,
+        row_mac -> Binary,
+        key_id -> Id,
+        made_at -> Ts,
+        mac -> Binary,
     }
 }
 

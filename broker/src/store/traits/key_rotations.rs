@@ -58,15 +58,18 @@ pub trait KeyRotationStore: Send + Sync {
         asked_at: Timestamp,
         limit: i64,
     ) -> Result<Vec<(WorkspaceId, DataKeyId)>>;
-    /// Data keys wrapped no later than `asked_at`, the next few after `after`.
+    /// Data keys that another key-encryption key wraps than `current`, or that
+    /// were wrapped no later than `asked_at` (by a KMS whose key has newer
+    /// material since): the next few after `after`.
     async fn data_keys_to_rewrap(
         &self,
+        current: &str,
         asked_at: Timestamp,
         after: Option<DataKeyId>,
         limit: i64,
     ) -> Result<Vec<WrappedDataKey>>;
-    /// How many data keys were wrapped no later than `asked_at`.
-    async fn count_data_keys_to_rewrap(&self, asked_at: Timestamp) -> Result<i64>;
+    /// How many data keys that is.
+    async fn count_data_keys_to_rewrap(&self, current: &str, asked_at: Timestamp) -> Result<i64>;
     /// Retired data keys that rows may still name.
     async fn retired_data_keys(
         &self,

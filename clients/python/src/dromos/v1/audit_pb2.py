@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64romos/v1/audit.proto\x12\tdromos.v1\x1a\x1b\x64romos/v1/access_rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\nAuditEvent\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12;\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x18\n\x07outcome\x18\x04 \x01(\tR\x07outcome\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1c\n\napi_key_id\x18\x06 \x01(\tR\x08\x61piKeyId\x12\x17\n\x07user_id\x18\x07 \x01(\tR\x06userId\x12#\n\rconnection_id\x18\x08 \x01(\tR\x0c\x63onnectionId\x12#\n\rprovider_name\x18\t \x01(\tR\x0cproviderName\x12\x1d\n\nrequest_id\x18\n \x01(\tR\trequestId\"\x91\x01\n\x16ListAuditEventsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12#\n\rconnection_id\x18\x03 \x01(\tR\x0c\x63onnectionId\x12\x16\n\x06\x61\x63tion\x18\x04 \x01(\tR\x06\x61\x63tion\"{\n\x17ListAuditEventsResponse\x12\x38\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x15.dromos.v1.AuditEventR\x0b\x61uditEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x8b\x01\n\x0c\x41uditService\x12{\n\x0fListAuditEvents\x12!.dromos.v1.ListAuditEventsRequest\x1a\".dromos.v1.ListAuditEventsResponse\"!\xd2\xe7\x18\x0c\n\naudit:read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/auditb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64romos/v1/audit.proto\x12\tdromos.v1\x1a\x1b\x64romos/v1/access_rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\nAuditEvent\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12;\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x18\n\x07outcome\x18\x04 \x01(\tR\x07outcome\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1c\n\napi_key_id\x18\x06 \x01(\tR\x08\x61piKeyId\x12\x17\n\x07user_id\x18\x07 \x01(\tR\x06userId\x12#\n\rconnection_id\x18\x08 \x01(\tR\x0c\x63onnectionId\x12#\n\rprovider_name\x18\t \x01(\tR\x0cproviderName\x12\x1d\n\nrequest_id\x18\n \x01(\tR\trequestId\"\x91\x01\n\x16ListAuditEventsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12#\n\rconnection_id\x18\x03 \x01(\tR\x0c\x63onnectionId\x12\x16\n\x06\x61\x63tion\x18\x04 \x01(\tR\x06\x61\x63tion\"{\n\x17ListAuditEventsResponse\x12\x38\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x15.dromos.v1.AuditEventR\x0b\x61uditEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1a\n\x18\x45xportAuditEventsRequest\"\x8e\x02\n\x19\x45xportAuditEventsResponse\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x14.dromos.v1.AuditMarkH\x00R\x06header\x12\'\n\x03key\x18\x02 \x01(\x0b\x32\x13.dromos.v1.AuditKeyH\x00R\x03key\x12\x36\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x14.dromos.v1.AuditMarkH\x00R\ncheckpoint\x12\'\n\x03row\x18\x04 \x01(\x0b\x32\x13.dromos.v1.AuditRowH\x00R\x03row\x12-\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x19.dromos.v1.AuditExportEndH\x00R\x03\x65ndB\x08\n\x06record\"\xa8\x01\n\tAuditMark\x12\x1b\n\twriter_id\x18\x01 \x01(\tR\x08writerId\x12\x10\n\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x17\n\x07row_mac\x18\x03 \x01(\x0cR\x06rowMac\x12\x15\n\x06key_id\x18\x04 \x01(\tR\x05keyId\x12*\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t\x12\x10\n\x03mac\x18\x06 \x01(\x0cR\x03mac\"R\n\x08\x41uditKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x15\n\x06kek_id\x18\x02 \x01(\tR\x05kekId\x12\x18\n\x07wrapped\x18\x03 \x01(\x0cR\x07wrapped\"\xc3\x03\n\x08\x41uditRow\x12\x1b\n\twriter_id\x18\x01 \x01(\tR\x08writerId\x12\x10\n\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n\x03mac\x18\x03 \x01(\x0cR\x03mac\x12\x0e\n\x02id\x18\x04 \x01(\tR\x02id\x12!\n\x0cworkspace_id\x18\x05 \x01(\tR\x0bworkspaceId\x12;\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x16\n\x06\x61\x63tion\x18\x07 \x01(\tR\x06\x61\x63tion\x12\x19\n\x05\x65rror\x18\x08 \x01(\tH\x00R\x05\x65rror\x88\x01\x01\x12!\n\napi_key_id\x18\t \x01(\tH\x01R\x08\x61piKeyId\x88\x01\x01\x12\x17\n\x07user_id\x18\n \x01(\tR\x06userId\x12(\n\rconnection_id\x18\x0b \x01(\tH\x02R\x0c\x63onnectionId\x88\x01\x01\x12#\n\rprovider_name\x18\x0c \x01(\tR\x0cproviderName\x12\x1d\n\nrequest_id\x18\r \x01(\tR\trequestIdB\x08\n\x06_errorB\r\n\x0b_api_key_idB\x10\n\x0e_connection_id\"$\n\x0e\x41uditExportEnd\x12\x12\n\x04rows\x18\x01 \x01(\x04R\x04rows2\x96\x02\n\x0c\x41uditService\x12{\n\x0fListAuditEvents\x12!.dromos.v1.ListAuditEventsRequest\x1a\".dromos.v1.ListAuditEventsResponse\"!\xd2\xe7\x18\x0c\n\naudit:read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/audit\x12\x88\x01\n\x11\x45xportAuditEvents\x12#.dromos.v1.ExportAuditEventsRequest\x1a$.dromos.v1.ExportAuditEventsResponse\"&\xd2\xe7\x18\n\n\x08operator\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/audit:export0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\322\347\030\014\n\naudit:read\202\323\344\223\002\013\022\t/v1/audit'
+  _globals['_AUDITSERVICE'].methods_by_name['ExportAuditEvents']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ExportAuditEvents']._serialized_options = b'\322\347\030\n\n\010operator\202\323\344\223\002\022\022\020/v1/audit:export'
   _globals['_AUDITEVENT']._serialized_start=129
   _globals['_AUDITEVENT']._serialized_end=452
   _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=455
   _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=600
   _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=602
   _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=725
-  _globals['_AUDITSERVICE']._serialized_start=728
-  _globals['_AUDITSERVICE']._serialized_end=867
+  _globals['_EXPORTAUDITEVENTSREQUEST']._serialized_start=727
+  _globals['_EXPORTAUDITEVENTSREQUEST']._serialized_end=753
+  _globals['_EXPORTAUDITEVENTSRESPONSE']._serialized_start=756
+  _globals['_EXPORTAUDITEVENTSRESPONSE']._serialized_end=1026
+  _globals['_AUDITMARK']._serialized_start=1029
+  _globals['_AUDITMARK']._serialized_end=1197
+  _globals['_AUDITKEY']._serialized_start=1199
+  _globals['_AUDITKEY']._serialized_end=1281
+  _globals['_AUDITROW']._serialized_start=1284
+  _globals['_AUDITROW']._serialized_end=1735
+  _globals['_AUDITEXPORTEND']._serialized_start=1737
+  _globals['_AUDITEXPORTEND']._serialized_end=1773
+  _globals['_AUDITSERVICE']._serialized_start=1776
+  _globals['_AUDITSERVICE']._serialized_end=2054
 # @@protoc_insertion_point(module_scope)

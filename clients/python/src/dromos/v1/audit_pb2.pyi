@@ -55,3 +55,83 @@ class ListAuditEventsResponse(_message.Message):
     audit_events: _containers.RepeatedCompositeFieldContainer[AuditEvent]
     next_page_token: str
     def __init__(self, audit_events: _Optional[_Iterable[_Union[AuditEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ExportAuditEventsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ExportAuditEventsResponse(_message.Message):
+    __slots__ = ("header", "key", "checkpoint", "row", "end")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    header: AuditMark
+    key: AuditKey
+    checkpoint: AuditMark
+    row: AuditRow
+    end: AuditExportEnd
+    def __init__(self, header: _Optional[_Union[AuditMark, _Mapping]] = ..., key: _Optional[_Union[AuditKey, _Mapping]] = ..., checkpoint: _Optional[_Union[AuditMark, _Mapping]] = ..., row: _Optional[_Union[AuditRow, _Mapping]] = ..., end: _Optional[_Union[AuditExportEnd, _Mapping]] = ...) -> None: ...
+
+class AuditMark(_message.Message):
+    __slots__ = ("writer_id", "seq", "row_mac", "key_id", "at", "mac")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    ROW_MAC_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    writer_id: str
+    seq: int
+    row_mac: bytes
+    key_id: str
+    at: _timestamp_pb2.Timestamp
+    mac: bytes
+    def __init__(self, writer_id: _Optional[str] = ..., seq: _Optional[int] = ..., row_mac: _Optional[bytes] = ..., key_id: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., mac: _Optional[bytes] = ...) -> None: ...
+
+class AuditKey(_message.Message):
+    __slots__ = ("key_id", "kek_id", "wrapped")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    KEK_ID_FIELD_NUMBER: _ClassVar[int]
+    WRAPPED_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    kek_id: str
+    wrapped: bytes
+    def __init__(self, key_id: _Optional[str] = ..., kek_id: _Optional[str] = ..., wrapped: _Optional[bytes] = ...) -> None: ...
+
+class AuditRow(_message.Message):
+    __slots__ = ("writer_id", "seq", "mac", "id", "workspace_id", "occurred_at", "action", "error", "api_key_id", "user_id", "connection_id", "provider_name", "request_id")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    API_KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    writer_id: str
+    seq: int
+    mac: bytes
+    id: str
+    workspace_id: str
+    occurred_at: _timestamp_pb2.Timestamp
+    action: str
+    error: str
+    api_key_id: str
+    user_id: str
+    connection_id: str
+    provider_name: str
+    request_id: str
+    def __init__(self, writer_id: _Optional[str] = ..., seq: _Optional[int] = ..., mac: _Optional[bytes] = ..., id: _Optional[str] = ..., workspace_id: _Optional[str] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[str] = ..., error: _Optional[str] = ..., api_key_id: _Optional[str] = ..., user_id: _Optional[str] = ..., connection_id: _Optional[str] = ..., provider_name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class AuditExportEnd(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    def __init__(self, rows: _Optional[int] = ...) -> None: ...

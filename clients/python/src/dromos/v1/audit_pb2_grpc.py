@@ -42,6 +42,11 @@ class AuditServiceStub:
                 request_serializer=dromos_dot_v1_dot_audit__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=dromos_dot_v1_dot_audit__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.ExportAuditEvents = channel.unary_stream(
+                '/dromos.v1.AuditService/ExportAuditEvents',
+                request_serializer=dromos_dot_v1_dot_audit__pb2.ExportAuditEventsRequest.SerializeToString,
+                response_deserializer=dromos_dot_v1_dot_audit__pb2.ExportAuditEventsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -59,6 +64,18 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportAuditEvents(self, request, context):
+        """Streams the audit of all workspaces with what its verification needs:
+        a header, the wrapped keys, the checkpoints, every row in its place, and
+        an end. Kept as it comes over REST, one JSON object a line, it is what
+        `dromos audit verify` takes.
+
+        Needs the scope operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -66,6 +83,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=dromos_dot_v1_dot_audit__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=dromos_dot_v1_dot_audit__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'ExportAuditEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAuditEvents,
+                    request_deserializer=dromos_dot_v1_dot_audit__pb2.ExportAuditEventsRequest.FromString,
+                    response_serializer=dromos_dot_v1_dot_audit__pb2.ExportAuditEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -98,6 +120,33 @@ class AuditService:
             '/dromos.v1.AuditService/ListAuditEvents',
             dromos_dot_v1_dot_audit__pb2.ListAuditEventsRequest.SerializeToString,
             dromos_dot_v1_dot_audit__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dromos.v1.AuditService/ExportAuditEvents',
+            dromos_dot_v1_dot_audit__pb2.ExportAuditEventsRequest.SerializeToString,
+            dromos_dot_v1_dot_audit__pb2.ExportAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

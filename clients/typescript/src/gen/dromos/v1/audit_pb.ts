@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dromos/v1/audit.proto.
  */
 export const file_dromos_v1_audit: GenFile = /*@__PURE__*/
-  fileDesc("ChVkcm9tb3MvdjEvYXVkaXQucHJvdG8SCWRyb21vcy52MSLhAQoKQXVkaXRFdmVudBIKCgJpZBgBIAEoCRIvCgtvY2N1cnJlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYWN0aW9uGAMgASgJEg8KB291dGNvbWUYBCABKAkSDgoGcmVhc29uGAUgASgJEhIKCmFwaV9rZXlfaWQYBiABKAkSDwoHdXNlcl9pZBgHIAEoCRIVCg1jb25uZWN0aW9uX2lkGAggASgJEhUKDXByb3ZpZGVyX25hbWUYCSABKAkSEgoKcmVxdWVzdF9pZBgKIAEoCSJmChZMaXN0QXVkaXRFdmVudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEhUKDWNvbm5lY3Rpb25faWQYAyABKAkSDgoGYWN0aW9uGAQgASgJIl8KF0xpc3RBdWRpdEV2ZW50c1Jlc3BvbnNlEisKDGF1ZGl0X2V2ZW50cxgBIAMoCzIVLmRyb21vcy52MS5BdWRpdEV2ZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTKLAQoMQXVkaXRTZXJ2aWNlEnsKD0xpc3RBdWRpdEV2ZW50cxIhLmRyb21vcy52MS5MaXN0QXVkaXRFdmVudHNSZXF1ZXN0GiIuZHJvbW9zLnYxLkxpc3RBdWRpdEV2ZW50c1Jlc3BvbnNlIiHS5xgMCgphdWRpdDpyZWFkgtPkkwILEgkvdjEvYXVkaXRiBnByb3RvMw", [file_dromos_v1_access_rule, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("ChVkcm9tb3MvdjEvYXVkaXQucHJvdG8SCWRyb21vcy52MSLhAQoKQXVkaXRFdmVudBIKCgJpZBgBIAEoCRIvCgtvY2N1cnJlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYWN0aW9uGAMgASgJEg8KB291dGNvbWUYBCABKAkSDgoGcmVhc29uGAUgASgJEhIKCmFwaV9rZXlfaWQYBiABKAkSDwoHdXNlcl9pZBgHIAEoCRIVCg1jb25uZWN0aW9uX2lkGAggASgJEhUKDXByb3ZpZGVyX25hbWUYCSABKAkSEgoKcmVxdWVzdF9pZBgKIAEoCSJmChZMaXN0QXVkaXRFdmVudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEhUKDWNvbm5lY3Rpb25faWQYAyABKAkSDgoGYWN0aW9uGAQgASgJIl8KF0xpc3RBdWRpdEV2ZW50c1Jlc3BvbnNlEisKDGF1ZGl0X2V2ZW50cxgBIAMoCzIVLmRyb21vcy52MS5BdWRpdEV2ZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIaChhFeHBvcnRBdWRpdEV2ZW50c1JlcXVlc3Qi6wEKGUV4cG9ydEF1ZGl0RXZlbnRzUmVzcG9uc2USJgoGaGVhZGVyGAEgASgLMhQuZHJvbW9zLnYxLkF1ZGl0TWFya0gAEiIKA2tleRgCIAEoCzITLmRyb21vcy52MS5BdWRpdEtleUgAEioKCmNoZWNrcG9pbnQYAyABKAsyFC5kcm9tb3MudjEuQXVkaXRNYXJrSAASIgoDcm93GAQgASgLMhMuZHJvbW9zLnYxLkF1ZGl0Um93SAASKAoDZW5kGAUgASgLMhkuZHJvbW9zLnYxLkF1ZGl0RXhwb3J0RW5kSABCCAoGcmVjb3JkIoEBCglBdWRpdE1hcmsSEQoJd3JpdGVyX2lkGAEgASgJEgsKA3NlcRgCIAEoBBIPCgdyb3dfbWFjGAMgASgMEg4KBmtleV9pZBgEIAEoCRImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDbWFjGAYgASgMIjsKCEF1ZGl0S2V5Eg4KBmtleV9pZBgBIAEoCRIOCgZrZWtfaWQYAiABKAkSDwoHd3JhcHBlZBgDIAEoDCLKAgoIQXVkaXRSb3cSEQoJd3JpdGVyX2lkGAEgASgJEgsKA3NlcRgCIAEoBBILCgNtYWMYAyABKAwSCgoCaWQYBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEi8KC29jY3VycmVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZhY3Rpb24YByABKAkSEgoFZXJyb3IYCCABKAlIAIgBARIXCgphcGlfa2V5X2lkGAkgASgJSAGIAQESDwoHdXNlcl9pZBgKIAEoCRIaCg1jb25uZWN0aW9uX2lkGAsgASgJSAKIAQESFQoNcHJvdmlkZXJfbmFtZRgMIAEoCRISCgpyZXF1ZXN0X2lkGA0gASgJQggKBl9lcnJvckINCgtfYXBpX2tleV9pZEIQCg5fY29ubmVjdGlvbl9pZCIeCg5BdWRpdEV4cG9ydEVuZBIMCgRyb3dzGAEgASgEMpYCCgxBdWRpdFNlcnZpY2USewoPTGlzdEF1ZGl0RXZlbnRzEiEuZHJvbW9zLnYxLkxpc3RBdWRpdEV2ZW50c1JlcXVlc3QaIi5kcm9tb3MudjEuTGlzdEF1ZGl0RXZlbnRzUmVzcG9uc2UiIdLnGAwKCmF1ZGl0OnJlYWSC0+STAgsSCS92MS9hdWRpdBKIAQoRRXhwb3J0QXVkaXRFdmVudHMSIy5kcm9tb3MudjEuRXhwb3J0QXVkaXRFdmVudHNSZXF1ZXN0GiQuZHJvbW9zLnYxLkV4cG9ydEF1ZGl0RXZlbnRzUmVzcG9uc2UiJtLnGAoKCG9wZXJhdG9ygtPkkwISEhAvdjEvYXVkaXQ6ZXhwb3J0MAFiBnByb3RvMw", [file_dromos_v1_access_rule, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * Something that happened.
@@ -171,6 +171,301 @@ export const ListAuditEventsResponseSchema: GenMessage<ListAuditEventsResponse> 
   messageDesc(file_dromos_v1_audit, 2);
 
 /**
+ * Asks for the whole audit.
+ *
+ * @generated from message dromos.v1.ExportAuditEventsRequest
+ */
+export type ExportAuditEventsRequest = Message<"dromos.v1.ExportAuditEventsRequest"> & {
+};
+
+/**
+ * Describes the message dromos.v1.ExportAuditEventsRequest.
+ * Use `create(ExportAuditEventsRequestSchema)` to create a new message.
+ */
+export const ExportAuditEventsRequestSchema: GenMessage<ExportAuditEventsRequest> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_audit, 3);
+
+/**
+ * One record of an export.
+ *
+ * @generated from message dromos.v1.ExportAuditEventsResponse
+ */
+export type ExportAuditEventsResponse = Message<"dromos.v1.ExportAuditEventsResponse"> & {
+  /**
+   * What it is.
+   *
+   * @generated from oneof dromos.v1.ExportAuditEventsResponse.record
+   */
+  record: {
+    /**
+     * The first: when the export began.
+     *
+     * @generated from field: dromos.v1.AuditMark header = 1;
+     */
+    value: AuditMark;
+    case: "header";
+  } | {
+    /**
+     * A wrapped audit key.
+     *
+     * @generated from field: dromos.v1.AuditKey key = 2;
+     */
+    value: AuditKey;
+    case: "key";
+  } | {
+    /**
+     * Up to where a writer's rows were deleted on purpose.
+     *
+     * @generated from field: dromos.v1.AuditMark checkpoint = 3;
+     */
+    value: AuditMark;
+    case: "checkpoint";
+  } | {
+    /**
+     * A row; each writer's in the order of their numbers.
+     *
+     * @generated from field: dromos.v1.AuditRow row = 4;
+     */
+    value: AuditRow;
+    case: "row";
+  } | {
+    /**
+     * The last.
+     *
+     * @generated from field: dromos.v1.AuditExportEnd end = 5;
+     */
+    value: AuditExportEnd;
+    case: "end";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message dromos.v1.ExportAuditEventsResponse.
+ * Use `create(ExportAuditEventsResponseSchema)` to create a new message.
+ */
+export const ExportAuditEventsResponseSchema: GenMessage<ExportAuditEventsResponse> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_audit, 4);
+
+/**
+ * A statement on where a writer's chain stood, under the audit's key.
+ *
+ * @generated from message dromos.v1.AuditMark
+ */
+export type AuditMark = Message<"dromos.v1.AuditMark"> & {
+  /**
+   * The writer; the nil UUID where it is about none.
+   *
+   * @generated from field: string writer_id = 1;
+   */
+  writerId: string;
+
+  /**
+   * The number of its row.
+   *
+   * @generated from field: uint64 seq = 2;
+   */
+  seq: bigint;
+
+  /**
+   * That row's MAC.
+   *
+   * @generated from field: bytes row_mac = 3;
+   */
+  rowMac: Uint8Array;
+
+  /**
+   * The key under which the statement is signed.
+   *
+   * @generated from field: string key_id = 4;
+   */
+  keyId: string;
+
+  /**
+   * When it was stated.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 5;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The statement's MAC.
+   *
+   * @generated from field: bytes mac = 6;
+   */
+  mac: Uint8Array;
+};
+
+/**
+ * Describes the message dromos.v1.AuditMark.
+ * Use `create(AuditMarkSchema)` to create a new message.
+ */
+export const AuditMarkSchema: GenMessage<AuditMark> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_audit, 5);
+
+/**
+ * An audit key, as the key-encryption key wraps it.
+ *
+ * @generated from message dromos.v1.AuditKey
+ */
+export type AuditKey = Message<"dromos.v1.AuditKey"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string key_id = 1;
+   */
+  keyId: string;
+
+  /**
+   * Which key-encryption key wraps it.
+   *
+   * @generated from field: string kek_id = 2;
+   */
+  kekId: string;
+
+  /**
+   * The wrapped key.
+   *
+   * @generated from field: bytes wrapped = 3;
+   */
+  wrapped: Uint8Array;
+};
+
+/**
+ * Describes the message dromos.v1.AuditKey.
+ * Use `create(AuditKeySchema)` to create a new message.
+ */
+export const AuditKeySchema: GenMessage<AuditKey> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_audit, 6);
+
+/**
+ * An audit row in its place.
+ *
+ * @generated from message dromos.v1.AuditRow
+ */
+export type AuditRow = Message<"dromos.v1.AuditRow"> & {
+  /**
+   * The writer whose chain it is in: a broker has a few.
+   *
+   * @generated from field: string writer_id = 1;
+   */
+  writerId: string;
+
+  /**
+   * Its number there, from 0, without a gap.
+   *
+   * @generated from field: uint64 seq = 2;
+   */
+  seq: bigint;
+
+  /**
+   * HMAC-SHA256 over the MAC before it, its place and its content; empty in
+   * rows from before the audit was chained.
+   *
+   * @generated from field: bytes mac = 3;
+   */
+  mac: Uint8Array;
+
+  /**
+   * The event's id.
+   *
+   * @generated from field: string id = 4;
+   */
+  id: string;
+
+  /**
+   * The workspace it happened in; the nil UUID for what is about the audit
+   * itself.
+   *
+   * @generated from field: string workspace_id = 5;
+   */
+  workspaceId: string;
+
+  /**
+   * When it happened.
+   *
+   * @generated from field: google.protobuf.Timestamp occurred_at = 6;
+   */
+  occurredAt?: Timestamp | undefined;
+
+  /**
+   * What happened.
+   *
+   * @generated from field: string action = 7;
+   */
+  action: string;
+
+  /**
+   * Why it failed, where it did.
+   *
+   * @generated from field: optional string error = 8;
+   */
+  error?: string | undefined;
+
+  /**
+   * The API key that asked for it.
+   *
+   * @generated from field: optional string api_key_id = 9;
+   */
+  apiKeyId?: string | undefined;
+
+  /**
+   * The user whose connection it is about.
+   *
+   * @generated from field: string user_id = 10;
+   */
+  userId: string;
+
+  /**
+   * The connection it is about.
+   *
+   * @generated from field: optional string connection_id = 11;
+   */
+  connectionId?: string | undefined;
+
+  /**
+   * The provider it is about.
+   *
+   * @generated from field: string provider_name = 12;
+   */
+  providerName: string;
+
+  /**
+   * The request that caused it.
+   *
+   * @generated from field: string request_id = 13;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dromos.v1.AuditRow.
+ * Use `create(AuditRowSchema)` to create a new message.
+ */
+export const AuditRowSchema: GenMessage<AuditRow> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_audit, 7);
+
+/**
+ * The end of an export: what breaks off before it is not whole.
+ *
+ * @generated from message dromos.v1.AuditExportEnd
+ */
+export type AuditExportEnd = Message<"dromos.v1.AuditExportEnd"> & {
+  /**
+   * How many rows there were.
+   *
+   * @generated from field: uint64 rows = 1;
+   */
+  rows: bigint;
+};
+
+/**
+ * Describes the message dromos.v1.AuditExportEnd.
+ * Use `create(AuditExportEndSchema)` to create a new message.
+ */
+export const AuditExportEndSchema: GenMessage<AuditExportEnd> = /*@__PURE__*/
+  messageDesc(file_dromos_v1_audit, 8);
+
+/**
  * The audit: who did what, and with whose connection.
  *
  * Every method may answer the errors that ConnectionService names for all.
@@ -189,6 +484,21 @@ export const AuditService: GenService<{
     methodKind: "unary";
     input: typeof ListAuditEventsRequestSchema;
     output: typeof ListAuditEventsResponseSchema;
+  },
+  /**
+   * Streams the audit of all workspaces with what its verification needs:
+   * a header, the wrapped keys, the checkpoints, every row in its place, and
+   * an end. Kept as it comes over REST, one JSON object a line, it is what
+   * `dromos audit verify` takes.
+   *
+   * Needs the scope operator.
+   *
+   * @generated from rpc dromos.v1.AuditService.ExportAuditEvents
+   */
+  exportAuditEvents: {
+    methodKind: "server_streaming";
+    input: typeof ExportAuditEventsRequestSchema;
+    output: typeof ExportAuditEventsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_dromos_v1_audit, 0);
