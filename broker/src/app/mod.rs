@@ -188,6 +188,7 @@ impl Broker {
         let stop = self.core.closing.clone();
         let upkeep = tokio::spawn(flow::upkeep::run(self.core.clone()));
         let deliveries = tokio::spawn(flow::deliver::run(self.core.clone()));
+        let revocations = tokio::spawn(flow::revocations::run(self.core.clone()));
         if let Some(heard) = self.heard {
             // Ends with the link to Redis, which the core owns.
             tokio::spawn(flow::notices::run(Arc::downgrade(&self.core), heard));
@@ -221,6 +222,7 @@ impl Broker {
         }
         // It ends by itself, once what it was sending has ended.
         let _ = deliveries.await;
+        revocations.abort();
         // An exchange that was sent is worth waiting for: its answer may hold
         // the only refresh token that still works.
         self.core.tasks.close();

@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     Core, complete,
     connections::{find, usable},
+    revocations::CLAIM,
     upstream,
 };
 use crate::{
@@ -207,7 +208,10 @@ async fn upstream_of(
     }
     let tokens = open(core, held).await?;
     let token = tokens.refresh_token.unwrap_or(tokens.access_token);
-    upstream::prepare(core, connection, token).await.map(Some)
+    let claimed_until = core.ambient.now() + CLAIM;
+    upstream::prepare(core, connection, token, Some(claimed_until))
+        .await
+        .map(Some)
 }
 
 /// Gives up one: its tokens are deleted, and the provider is told.
@@ -216,16 +220,21 @@ pub(super) async fn give_up(core: &Core, held: &Confirmation) -> Result<()> {
         .store
         .connection(held.workspace_id, held.connection_id)
         .await?;
-    let upstream = match &connection {
-        Some(connection) => upstream_of(core, held, connection).await?,
-        None => None,
-    };
-    if core
-        .store
-        .drop_confirmation(held, upstream.as_ref())
-        .await?
-        && let Some(upstream) = &upstream
-    {
+    let told = with_active_key!(
+        core,
+        held.workspace_id,
+        async {
+            let upstream = match &connection {
+                Some(connection) => upstream_of(core, held, connection).await?,
+                None => None,
+            };
+            let dropped = core.store.drop_confirmation(held, upstream.as_ref());
+            let dropped = dropped.await?;
+            Ok::<_, Error>(upstream.filter(|_| dropped))
+        }
+        .await
+    )?;
+    if let Some(upstream) = &told {
         upstream::tell(core, upstream).await;
     }
     Ok(())

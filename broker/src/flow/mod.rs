@@ -50,6 +50,8 @@ pub mod notices;
 pub mod open_consent;
 pub mod providers;
 pub mod refresh;
+mod retire;
+pub mod revocations;
 pub mod revoke;
 mod sealing;
 pub mod throttle;

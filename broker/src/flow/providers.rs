@@ -17,6 +17,7 @@ use crate::domain::{
     provider_rules::{is_name, violations},
     sealed::{Place, Sealed},
 };
+use crate::store::{Retired, Retirement};
 
 pub(super) fn not_found() -> Error {
     Error::new(
@@ -285,49 +286,41 @@ fn moved_receiver(before: &Definition, after: &Definition) -> Option<FieldViolat
     })
 }
 
-/// Deletes a provider; with `force`, after revoking its connections.
+/// Deletes a provider; with `force`, together with its connections. When this
+/// returns, no credential of it is handed out any more; what remains to be
+/// done, and to be told the provider, goes on in the background.
 ///
 /// # Errors
 /// PROVIDER_NOT_FOUND, PROVIDER_IN_USE, STORE_UNAVAILABLE.
 pub async fn delete(core: &Arc<Core>, caller: &Caller, name: &str, force: bool) -> Result<()> {
     let provider = get(core, caller, name).await?;
-    // A connection may be begun in between; then it is looked at once more.
-    for _ in 0..5 {
-        let connections = core
-            .store
-            .connections_of_provider(provider.workspace_id, provider.id)
-            .await?;
-        if !connections.is_empty() && !force {
+    let event = AuditEvent::new(
+        &core.ambient,
+        Action::ProviderDeleted,
+        Actor::Caller(caller),
+    )
+    .about_provider(&provider.name);
+    let retirement = Retirement {
+        workspace_id: provider.workspace_id,
+        provider_id: Some(provider.id),
+    };
+    let retired = core
+        .store
+        .retire_provider(retirement, core.ambient.now(), force, event);
+    match retired.await? {
+        Retired::Gone => return Err(not_found()),
+        Retired::InUse(connections) => {
             return Err(Error::new(
                 ErrorKind::ProviderInUse,
                 format!(
-                    "{} connections use the provider; set force to revoke them as well",
-                    connections.len()
+                    "{connections} connections use the provider; set force to revoke them as well"
                 ),
             )
-            .with("connections", connections.len().to_string()));
+            .with("connections", connections.to_string()));
         }
-        for connection in connections {
-            super::revoke::revoke_and_tell(core, caller, connection).await?;
-        }
-        let event = AuditEvent::new(
-            &core.ambient,
-            Action::ProviderDeleted,
-            Actor::Caller(caller),
-        )
-        .about_provider(&provider.name);
-        if core
-            .store
-            .delete_provider(provider.workspace_id, provider.id, event)
-            .await?
-        {
-            forget_issuer(core, &provider).await;
-            return Ok(());
-        }
-        get(core, caller, name).await?;
+        Retired::Done => {}
     }
-    Err(Error::new(
-        ErrorKind::StoreUnavailable,
-        "connections to the provider keep being begun; try again",
-    ))
+    forget_issuer(core, &provider).await;
+    super::retire::begin(core, retirement, &caller.request_id).await;
+    Ok(())
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use tracing::Instrument;
 
-use super::{Core, confirm, connections::find, sealing, upstream};
+use super::{Core, confirm, connections::find, revocations::CLAIM, sealing, upstream};
 use crate::{
     domain::{
+        Timestamp,
         access::Caller,
         audit::{Action, Actor, AuditEvent},
         connection::{Connection, Status},
+        credential::Credential,
         error::{Error, ErrorKind, Result},
         id::ConnectionId,
     },
@@ -32,17 +34,6 @@ pub async fn revoke(core: &Arc<Core>, caller: &Caller, id: ConnectionId) -> Resu
     super::connections::get(core, caller, id).await
 }
 
-/// The same, and waits until the provider was told, once.
-///
-/// # Errors
-/// As [`revoke`].
-pub(super) async fn revoke_and_tell(core: &Core, caller: &Caller, id: ConnectionId) -> Result<()> {
-    if let Some(revocation) = revoke_here(core, caller, id).await? {
-        upstream::tell(core, &revocation).await;
-    }
-    Ok(())
-}
-
 async fn revoke_here(
     core: &Core,
     caller: &Caller,
@@ -57,20 +48,10 @@ async fn revoke_here(
             return Ok(None);
         }
         let credential = core.store.credential(workspace_id, id).await?;
-        let upstream = match &credential {
-            None => None,
-            Some(credential) => match token_to_revoke(core, credential).await? {
-                Some(token) => Some(upstream::prepare(core, &connection, token).await?),
-                None => None,
-            },
-        };
-        let revocation = Revocation {
-            workspace_id,
-            connection_id: id,
-            at: core.ambient.now(),
-            generation: credential.map_or(0, |credential| credential.generation),
-            upstream: upstream.clone(),
-        };
+        let claimed_until = core.ambient.now() + CLAIM;
+        let revocation =
+            prepare(core, &connection, credential.as_ref(), Some(claimed_until)).await?;
+        let upstream = revocation.upstream.clone();
         let event = AuditEvent::new(
             &core.ambient,
             Action::ConnectionRevoked,
@@ -102,11 +83,36 @@ async fn revoke_here(
     ))
 }
 
+/// What a connection's end takes. The provider is told by whoever claimed that
+/// until then, else by the next broker that looks.
+pub(super) async fn prepare(
+    core: &Core,
+    connection: &Connection,
+    credential: Option<&Credential>,
+    claimed_until: Option<Timestamp>,
+) -> Result<Revocation> {
+    let token = match credential {
+        None => None,
+        Some(credential) => token_to_revoke(core, credential).await?,
+    };
+    let upstream = match token {
+        None => None,
+        Some(token) => Some(upstream::prepare(core, connection, token, claimed_until).await?),
+    };
+    Ok(Revocation {
+        workspace_id: connection.workspace_id,
+        connection_id: connection.id,
+        at: core.ambient.now(),
+        generation: credential.map_or(0, |credential| credential.generation),
+        upstream,
+    })
+}
+
 /// The token that the provider is told of: none where what is stored does not
 /// open, which must not keep a connection from being revoked here.
 async fn token_to_revoke(
     core: &Core,
-    credential: &crate::domain::credential::Credential,
+    credential: &Credential,
 ) -> Result<Option<secrecy::SecretString>> {
     let token = match sealing::open_refresh_token(core, credential).await {
         Ok(None) => open_access_token(core, credential).await,
@@ -124,7 +130,7 @@ async fn token_to_revoke(
 
 async fn open_access_token(
     core: &Core,
-    credential: &crate::domain::credential::Credential,
+    credential: &Credential,
 ) -> Result<Option<secrecy::SecretString>> {
     let place = sealing::usage_place(
         credential.workspace_id,

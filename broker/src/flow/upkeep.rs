@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Core, confirm, upstream};
+use super::{Core, confirm};
 use crate::domain::{Timestamp, connection::Status, error::Result};
 
 const INTERVAL: Duration = Duration::from_secs(30);
-const REVOCATIONS_AT_ONCE: i64 = 100;
 
 /// Runs for as long as the broker does.
 pub async fn run(core: Arc<Core>) {
@@ -26,12 +25,6 @@ pub async fn run(core: Arc<Core>) {
 /// STORE_UNAVAILABLE.
 pub async fn once(core: &Core) -> Result<()> {
     core.store.tidy(core.ambient.now()).await?;
-    for revocation in core.store.upstream_revocations(REVOCATIONS_AT_ONCE).await? {
-        // Whoever revoked it a moment ago is telling the provider right now.
-        if core.ambient.now() - revocation.created_at > chrono::TimeDelta::seconds(30) {
-            upstream::tell(core, &revocation).await;
-        }
-    }
     confirm::give_up_lost(core).await?;
     measure(core).await
 }
@@ -50,6 +43,9 @@ async fn measure(core: &Core) -> Result<()> {
         since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
     };
     metrics::gauge!("refresh_lag_seconds").set(age(core.store.longest_due(now).await?));
+    let untold = core.store.count_upstream_revocations().await?;
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    metrics::gauge!("upstream_revocations_pending").set(untold as f64);
     let oldest_key = core.store.oldest_active_data_key().await?;
     metrics::gauge!("data_key_age_seconds").set(age(oldest_key));
     let (connections, idle) = core.store.pool_state();

@@ -4,13 +4,17 @@
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Core;
+use super::{
+    Core,
+    revocations::{CLAIM, backoff},
+};
 use crate::{
     domain::{
+        Timestamp,
         audit::{Action, Actor, AuditEvent},
         connection::Connection,
         credential::TokenSet,
-        error::{Error, Result},
+        error::{Error, ErrorKind, Result},
         provider::Provider,
         sealed::Place,
     },
@@ -34,19 +38,23 @@ fn place(revocation: &UpstreamRevocation) -> Place {
     }
 }
 
-/// Seals a token for its revocation.
+/// Seals a token for its revocation, due now or when a claim on it ends.
 pub(super) async fn prepare(
     core: &Core,
     connection: &Connection,
     token: SecretString,
+    claimed_until: Option<Timestamp>,
 ) -> Result<UpstreamRevocation> {
+    let now = core.ambient.now();
     let mut revocation = UpstreamRevocation {
         id: core.ambient.id(),
         workspace_id: connection.workspace_id,
         connection_id: connection.id,
         provider_id: connection.provider_id,
         token: crate::domain::sealed::Sealed(vec![]),
-        created_at: core.ambient.now(),
+        created_at: now,
+        attempts: 0,
+        next_attempt_at: claimed_until.unwrap_or(now),
     };
     revocation.token = core
         .vault
@@ -55,14 +63,56 @@ pub(super) async fn prepare(
     Ok(revocation)
 }
 
-/// Tells the provider, once. What could not be told stays for the next round.
-pub async fn tell(core: &Core, revocation: &UpstreamRevocation) {
-    if let Err(error) = try_to_tell(core, revocation).await {
+/// What came of telling a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is told, or never will be.
+    Ended,
+    /// It could not be tried; it is tried again later.
+    Failed,
+    /// The provider can't be reached; it is tried again, not before then.
+    Unreachable(Timestamp),
+}
+
+/// Tells the provider, once. What could not be told is tried again later.
+pub(super) async fn tell(core: &Core, revocation: &UpstreamRevocation) -> Told {
+    let outcome = match try_to_tell(core, revocation).await {
+        // A token that does not open to this day never will.
+        Err(error) if error.kind == ErrorKind::Internal && is_old(core, revocation) => {
+            end(core, revocation, "", "", Some("unreadable"))
+                .await
+                .map(|()| true)
+        }
+        outcome => outcome,
+    };
+    if let Err(error) = &outcome {
         tracing::warn!(connection_id = %revocation.connection_id, cause = ?error.cause, "a revocation was not told upstream yet");
+    }
+    if matches!(outcome, Ok(true)) {
+        return Told::Ended;
+    }
+    count("postponed");
+    let attempts = revocation.attempts.saturating_add(1);
+    let next_attempt_at = core.ambient.now() + backoff(&core.ambient, attempts);
+    let postponed = core
+        .store
+        .postpone_upstream_revocation(revocation, attempts, next_attempt_at);
+    if let Err(error) = postponed.await {
+        // Then the claim's end brings it back.
+        tracing::warn!(cause = ?error.cause, "a failed revocation was not recorded");
+    }
+    match outcome {
+        Ok(_) => Told::Unreachable(next_attempt_at),
+        Err(_) => Told::Failed,
     }
 }
 
-async fn try_to_tell(core: &Core, revocation: &UpstreamRevocation) -> Result<()> {
+fn is_old(core: &Core, revocation: &UpstreamRevocation) -> bool {
+    core.ambient.now() - revocation.created_at > GIVE_UP
+}
+
+/// Whether that has ended.
+async fn try_to_tell(core: &Core, revocation: &UpstreamRevocation) -> Result<bool> {
     let opened = core
         .vault
         .open(&place(revocation), &revocation.token)
@@ -75,33 +125,29 @@ async fn try_to_tell(core: &Core, revocation: &UpstreamRevocation) -> Result<()>
         .await?;
     let provider = core
         .store
-        .provider(revocation.workspace_id, revocation.provider_id)
+        .provider_even_retired(revocation.workspace_id, revocation.provider_id)
         .await?;
     let (Some(connection), Some(provider)) = (connection, provider) else {
-        return end(core, revocation, "", "", Some("provider_gone")).await;
+        end(core, revocation, "", "", Some("provider_gone")).await?;
+        return Ok(true);
     };
     let outcome = match at_provider(core, &provider, &connection, &token).await {
         Ok(None) => {
-            return end(
-                core,
-                revocation,
-                &connection.user_id,
-                &provider.name,
-                Some("not_offered"),
-            )
-            .await;
+            let (user_id, name) = (&connection.user_id, &provider.name);
+            end(core, revocation, user_id, name, Some("not_offered")).await?;
+            return Ok(true);
         }
         Ok(Some(outcome)) => outcome,
         Err(_) => RevocationOutcome::Unavailable,
     };
-    let old = core.ambient.now() - revocation.created_at > GIVE_UP;
     let error = match outcome {
         RevocationOutcome::Revoked => None,
         RevocationOutcome::Rejected => Some("rejected"),
-        RevocationOutcome::Unavailable if old => Some("provider_unavailable"),
-        RevocationOutcome::Unavailable => return Ok(()),
+        RevocationOutcome::Unavailable if is_old(core, revocation) => Some("provider_unavailable"),
+        RevocationOutcome::Unavailable => return Ok(false),
     };
-    end(core, revocation, &connection.user_id, &provider.name, error).await
+    end(core, revocation, &connection.user_id, &provider.name, error).await?;
+    Ok(true)
 }
 
 async fn end(
@@ -109,7 +155,7 @@ async fn end(
     revocation: &UpstreamRevocation,
     user_id: &str,
     provider_name: &str,
-    error: Option<&str>,
+    error: Option<&'static str>,
 ) -> Result<()> {
     let actor = Actor::Anonymous(revocation.workspace_id, "");
     let mut event = AuditEvent::new(&core.ambient, Action::ConnectionRevokedUpstream, actor).about(
@@ -120,7 +166,15 @@ async fn end(
     if let Some(error) = error {
         event = event.failed(error);
     }
-    core.store.end_upstream_revocation(revocation, event).await
+    core.store
+        .end_upstream_revocation(revocation, event)
+        .await?;
+    count(error.unwrap_or("revoked"));
+    Ok(())
+}
+
+fn count(result: &'static str) {
+    metrics::counter!("upstream_revocations_total", "result" => result).increment(1);
 }
 
 /// None where the provider offers no revocation.
@@ -166,7 +220,8 @@ pub(super) async fn keep_and_tell(
         core,
         connection.workspace_id,
         async {
-            let revocation = prepare(core, connection, token.clone()).await?;
+            let claimed_until = core.ambient.now() + CLAIM;
+            let revocation = prepare(core, connection, token.clone(), Some(claimed_until)).await?;
             core.store.insert_upstream_revocation(&revocation).await?;
             Ok::<_, Error>(revocation)
         }

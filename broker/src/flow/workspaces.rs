@@ -1,5 +1,7 @@
 //! Workspaces.
 
+use std::sync::Arc;
+
 use super::Core;
 use crate::cache::notices::Notice;
 use crate::domain::{
@@ -11,6 +13,7 @@ use crate::domain::{
     return_url::parse_origin,
     workspace::Workspace,
 };
+use crate::store::Retirement;
 
 pub(super) fn not_found() -> Error {
     Error::new(ErrorKind::WorkspaceNotFound, "there is no such workspace")
@@ -92,11 +95,13 @@ pub async fn update(core: &Core, caller: &Caller, workspace: Workspace) -> Resul
 }
 
 /// Deletes a workspace, its data keys and all that is in it but its audit.
+/// When this returns, nobody gets in any more; revoking its connections,
+/// telling their providers and removing the rows goes on in the background.
 ///
 /// # Errors
 /// WORKSPACE_NOT_FOUND; PROVIDER_IN_USE where it has connections and `force`
 /// was not set; INVALID_ARGUMENT for the default one; STORE_UNAVAILABLE.
-pub async fn delete(core: &Core, caller: &Caller, id: WorkspaceId, force: bool) -> Result<()> {
+pub async fn delete(core: &Arc<Core>, caller: &Caller, id: WorkspaceId, force: bool) -> Result<()> {
     if id == WorkspaceId::DEFAULT {
         return Err(Error::invalid(
             "workspace_id",
@@ -117,11 +122,19 @@ pub async fn delete(core: &Core, caller: &Caller, id: WorkspaceId, force: bool) 
         Action::WorkspaceDeleted,
         Actor::Caller(caller),
     );
-    if !core.store.delete_workspace(id, event).await? {
+    let retired = core
+        .store
+        .retire_workspace(id, core.ambient.now(), event)
+        .await?;
+    if !retired {
         return Err(not_found());
     }
-    core.vault.forget(id);
     core.authenticator.forget_workspace(id);
     core.notices.announce(&Notice::WorkspaceDeleted(id.0)).await;
+    let retirement = Retirement {
+        workspace_id: id,
+        provider_id: None,
+    };
+    super::retire::begin(core, retirement, &caller.request_id).await;
     Ok(())
 }

@@ -35,6 +35,7 @@ pub trait Store:
     + DataKeyStore
     + KeyRotationStore
     + ProviderStore
+    + RetirementStore
     + ConnectionStore
     + ConsentStore
     + CredentialStore
@@ -55,6 +56,7 @@ impl<T> Store for T where
         + KeyRotationStore
         + KeyRotationStore
         + ProviderStore
+        + RetirementStore
         + ConnectionStore
         + ConsentStore
         + CredentialStore

@@ -9,8 +9,9 @@ use dromos_broker::{
     domain::{
         event::{ConnectionEvent, EventKind},
         id::{ConnectionId, WorkspaceId},
+        workspace::Workspace,
     },
-    store::{self, Completion, Store},
+    store::{self, Completion, Removed, Retirement, Revocation, Revoked, Store},
 };
 use dromos_simulator::{Endpoint, Failure};
 use reqwest::StatusCode;
@@ -222,7 +223,44 @@ on_both!(a_workspace_takes_its_events_with_it, |db| async move {
     let shelf = Shelf::new(db).await;
     let provider = shelf.provider("p").await;
     let connection = shelf.active(&provider, "user-1").await;
-    let deleted = shelf.store.delete_workspace(WORKSPACE, shelf.event()).await;
-    deleted.expect("the store answers");
+    let workspace = Workspace {
+        id: WORKSPACE,
+        name: "w".to_owned(),
+        allowed_return_urls: vec![],
+        created_at: shelf.now(),
+    };
+    let (store, now) = (&shelf.store, shelf.now());
+    let inserted = store.insert_workspace(&workspace, shelf.event()).await;
+    inserted.expect("the store answers");
+    let retired = store.retire_workspace(WORKSPACE, now, shelf.event()).await;
+    assert!(retired.expect("the store answers"));
+    let revocation = Revocation {
+        workspace_id: WORKSPACE,
+        connection_id: connection.id,
+        at: now,
+        generation: 1,
+        upstream: None,
+    };
+    let revoked = store
+        .revoke_connections(vec![(revocation, shelf.event())])
+        .await;
+    assert_eq!(revoked.expect("the store answers"), [Revoked::Done]);
+    let kinds: Vec<EventKind> = events(store, connection.id, 1)
+        .await
+        .iter()
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [EventKind::ConnectionActivated, EventKind::ConnectionRevoked]
+    );
+    let retirement = Retirement {
+        workspace_id: WORKSPACE,
+        provider_id: None,
+    };
+    for expected in [Removed::Some, Removed::All] {
+        let removed = store.remove_retired(retirement, 10).await;
+        assert_eq!(removed.expect("the store answers"), expected);
+    }
     assert_eq!(events(&shelf.store, connection.id, 0).await, []);
 });

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use chrono::TimeDelta;
 use dromos_broker::{
     domain::{
         access::{ApiKey, Caller, Scope},
@@ -98,7 +99,7 @@ async fn usage(core: &Core, id: &str) -> (u32, Sealed) {
 }
 
 /// Sealed tokens that wait for their revocation; the clock stands still, so
-/// they stay: each is its place and its row.
+/// they are never due: each is its place and its row.
 async fn seed(core: &Core, count: usize) -> Vec<UpstreamRevocation> {
     let mut rows = vec![];
     for _ in 0..count {
@@ -109,6 +110,8 @@ async fn seed(core: &Core, count: usize) -> Vec<UpstreamRevocation> {
             provider_id: ProviderId(core.ambient.id()),
             token: Sealed(vec![]),
             created_at: core.ambient.now(),
+            attempts: 0,
+            next_attempt_at: core.ambient.now() + TimeDelta::days(1),
         };
         row.token = core.vault.seal(&place(&row), SECRET).await.expect("sealed");
         let inserted = core.store.insert_upstream_revocation(&row).await;
@@ -131,7 +134,11 @@ fn place(row: &UpstreamRevocation) -> Place {
 /// All of them are under the active key, and open.
 async fn all_open(core: &Core, count: usize) {
     let key = active(core).await;
-    let rows = core.store.upstream_revocations(10_000).await;
+    let due = core.ambient.now() + TimeDelta::days(1);
+    let rows = core
+        .store
+        .claim_upstream_revocations(due, due, 10_000)
+        .await;
     let rows = rows.expect("the store answers");
     assert_eq!(rows.len(), count);
     for row in rows {

@@ -44,6 +44,7 @@ mod refresh_outcomes;
 mod refresh_races;
 mod request_ids;
 mod restart;
+mod revocation;
 mod shared;
 mod shelf;
 mod startup;

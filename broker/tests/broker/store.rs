@@ -11,7 +11,9 @@ use dromos_broker::{
         sealed::{Sealed, WrappedDataKey},
         workspace::Workspace,
     },
-    store::{AnswerClaim, AnswerKey, Completion, Revocation, Revoked},
+    store::{
+        AnswerClaim, AnswerKey, Completion, Removed, Retired, Retirement, Revocation, Revoked,
+    },
 };
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -265,19 +267,22 @@ on_both!(
         assert_eq!(found.expect("the store answers"), Some(changed.clone()));
 
         let connection = shelf.active(&changed, "user-1").await;
-        let delete = async || {
-            let deleted = shelf
-                .store
-                .delete_provider(WORKSPACE, read.id, shelf.event())
-                .await;
-            deleted.expect("the store answers")
+        let retirement = Retirement {
+            workspace_id: WORKSPACE,
+            provider_id: Some(read.id),
         };
-        assert!(!delete().await, "in use");
-        let using = shelf
-            .store
-            .connections_of_provider(WORKSPACE, read.id)
-            .await;
-        assert_eq!(using.expect("the store answers"), [connection.id]);
+        let retire = async |force| {
+            let retired =
+                shelf
+                    .store
+                    .retire_provider(retirement, shelf.now(), force, shelf.event());
+            retired.await.expect("the store answers")
+        };
+        let remove = async || {
+            let removed = shelf.store.remove_retired(retirement, 10).await;
+            removed.expect("the store answers")
+        };
+        assert_eq!(retire(false).await, Retired::InUse(1));
         let revocation = Revocation {
             workspace_id: WORKSPACE,
             connection_id: connection.id,
@@ -290,8 +295,15 @@ on_both!(
             .revoke_connection(revocation, shelf.event())
             .await;
         assert_eq!(revoked.expect("the store answers"), Revoked::Done);
-        assert!(delete().await);
-        assert!(!delete().await, "gone");
+        assert_eq!(retire(false).await, Retired::Done);
+        assert_eq!(retire(true).await, Retired::Gone);
+        let retired = shelf.store.retirements(10).await;
+        assert_eq!(retired.expect("the store answers"), [retirement]);
+        // Its name is free at once.
+        shelf.provider("q").await;
+        let again = shelf.provider(&changed.name).await;
+        assert_ne!(again.id, read.id);
+        assert_eq!(remove().await, Removed::All);
         assert!(!update(&changed, changed.updated_at).await, "gone");
         // A connection can't begin at a provider that is gone.
         let late = shelf.connection_row(&changed, "user-2");
@@ -460,10 +472,46 @@ on_both!(
         inserted.expect("the store answers");
         let provider = shelf.provider("p").await;
         let connection: Connection = shelf.active(&provider, "user-1").await;
-        let deleted = shelf.store.delete_workspace(WORKSPACE, shelf.event()).await;
-        assert!(deleted.expect("the store answers"));
-        let again = shelf.store.delete_workspace(WORKSPACE, shelf.event()).await;
-        assert!(!again.expect("the store answers"));
+        let retire = async || {
+            let (store, event) = (&shelf.store, shelf.event());
+            let retired = store.retire_workspace(WORKSPACE, shelf.now(), event).await;
+            retired.expect("the store answers")
+        };
+        assert!(retire().await);
+        assert!(!retire().await);
+        let workspace = Retirement {
+            workspace_id: WORKSPACE,
+            provider_id: None,
+        };
+        let remove = async || {
+            let removed = shelf.store.remove_retired(workspace, 10).await;
+            removed.expect("the store answers")
+        };
+        assert_eq!(remove().await, Removed::HeldUp, "a connection lives");
+        let living = shelf.store.living_connections(workspace, 10).await;
+        let living = living.expect("the store answers");
+        let [(found, Some(credential))] = living.as_slice() else {
+            panic!("{} connections", living.len());
+        };
+        assert_eq!((found.id, credential.generation), (connection.id, 1));
+        let revocation = Revocation {
+            workspace_id: WORKSPACE,
+            connection_id: connection.id,
+            at: shelf.now(),
+            generation: 1,
+            upstream: None,
+        };
+        let outcomes = shelf
+            .store
+            .revoke_connections(vec![
+                (revocation.clone(), shelf.event()),
+                (revocation, shelf.event()),
+            ])
+            .await;
+        let outcomes = outcomes.expect("the store answers");
+        assert_eq!(outcomes, [Revoked::Done, Revoked::Before]);
+        assert_eq!(remove().await, Removed::Some);
+        assert_eq!(remove().await, Removed::All);
         let dump = shelf.database().await.dump().await;
         for line in dump.lines().filter(|line| !line.starts_with("__diesel")) {
             assert!(line.starts_with("audit_events: "), "{line}");

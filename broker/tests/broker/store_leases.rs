@@ -347,6 +347,8 @@ on_both!(
             provider_id: connection.provider_id,
             token: dromos_broker::domain::sealed::Sealed(vec![9]),
             created_at: shelf.now(),
+            attempts: 0,
+            next_attempt_at: shelf.now(),
         };
         let revocation = Revocation {
             workspace_id: WORKSPACE,
@@ -361,7 +363,8 @@ on_both!(
             .await;
         assert_eq!(revoked.expect("the store answers"), Revoked::Done);
         for expected in [vec![upstream.clone()], vec![]] {
-            let waiting = shelf.store.upstream_revocations(10).await;
+            let (now, until) = (shelf.now(), shelf.now());
+            let waiting = shelf.store.claim_upstream_revocations(now, until, 10).await;
             assert_eq!(waiting.expect("the store answers"), expected);
             let ended = shelf
                 .store

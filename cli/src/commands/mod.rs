@@ -55,10 +55,15 @@ where
     }
 }
 
+/// Whether [`confirm`] asks anybody.
+fn asks(yes: bool) -> bool {
+    !yes && std::io::stdin().is_terminal()
+}
+
 /// Asks the person at the terminal. Without one there is nobody to ask, and
 /// the command itself is the consent.
 fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
-    if yes || !std::io::stdin().is_terminal() {
+    if !asks(yes) {
         return Ok(());
     }
     eprint!("{question} [y/N] ");

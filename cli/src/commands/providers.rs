@@ -3,13 +3,14 @@
 use std::{io::Read, path::Path};
 
 use dromos_proto::v1::{
-    CreateProviderRequest, DeleteProviderRequest, GetProviderRequest, ListProvidersRequest,
-    ListProvidersResponse, Provider,
+    CreateProviderRequest, DeleteProviderRequest, GetProviderRequest, ListConnectionsRequest,
+    ListProvidersRequest, ListProvidersResponse, Provider, connection::Status,
 };
 
-use super::{PAGE_SIZE, all_pages, answer, client, confirm};
+use super::{PAGE_SIZE, all_pages, answer, asks, client, confirm};
 use crate::{
     arguments::{Common, Output, ProvidersCommand},
+    client::Client,
     failure::Failure,
     json,
     output::{Details, Table, print},
@@ -40,11 +41,9 @@ pub async fn run(command: ProvidersCommand) -> Result<(), Failure> {
             common,
         } => {
             let client = client(&common)?;
-            let question = match force {
-                true => format!("Revoke all connections of {name}, and delete it?"),
-                false => format!("Delete {name}?"),
-            };
-            confirm(&question, yes)?;
+            if asks(yes) {
+                confirm(&question(&client, &name, force).await?, yes)?;
+            }
             let request = DeleteProviderRequest {
                 name: name.clone(),
                 force,
@@ -57,6 +56,38 @@ pub async fn run(command: ProvidersCommand) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// What a deletion does, with its measure.
+async fn question(client: &Client, name: &str, force: bool) -> Result<String, Failure> {
+    if !force {
+        return Ok(format!("Delete {name}?"));
+    }
+    let connections = all_pages(|page_token| {
+        let request = ListConnectionsRequest {
+            page_size: PAGE_SIZE,
+            page_token,
+            provider_name: name.to_owned(),
+            ..ListConnectionsRequest::default()
+        };
+        async move {
+            let page = client.connections().list_connections(request).await;
+            let page = answer(client, page)?;
+            Ok((page.connections, page.next_page_token))
+        }
+    })
+    .await?;
+    let living = connections
+        .iter()
+        .filter(|connection| connection.status() != Status::Revoked)
+        .count();
+    Ok(match living {
+        0 => format!("Delete {name}? No connection uses it."),
+        1 => format!("Revoke the connection that uses {name}, tell the provider, and delete it?"),
+        many => format!(
+            "Revoke the {many} connections that use {name}, tell the provider, and delete it?"
+        ),
+    })
 }
 
 async fn list(common: &Common) -> Result<(), Failure> {

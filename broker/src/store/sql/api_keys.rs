@@ -29,6 +29,7 @@ impl ApiKeyStore for SqlStore {
             let workspace: Option<DbId> = for_update!(
                 workspaces::table
                     .find(row.workspace_id)
+                    .filter(workspaces::deleted_at.is_null())
                     .select(workspaces::workspace_id)
             )
             .first(tx)

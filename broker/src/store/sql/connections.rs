@@ -9,6 +9,7 @@ use super::rows::{ConnectionRow, ConsentRow, UpstreamRevocationRow};
 use super::schema::{connections, consents, credentials, providers, upstream_revocations};
 use super::{SqlStore, audit, events};
 use crate::domain::{
+    Timestamp,
     audit::AuditEvent,
     connection::{Connection, ConnectionFilter, Status},
     consent::Consent,
@@ -24,7 +25,7 @@ pub(super) async fn spend_consents(
     tx: &mut Conn,
     workspace: DbId,
     connection: DbId,
-    at: crate::domain::Timestamp,
+    at: Timestamp,
 ) -> Result<()> {
     let open = consents::table
         .filter(consents::workspace_id.eq(workspace))
@@ -35,6 +36,56 @@ pub(super) async fn spend_consents(
         .execute(tx)
         .await?;
     Ok(())
+}
+
+async fn revoke_in(tx: &mut Conn, revocation: Revocation, event: AuditEvent) -> Result<Revoked> {
+    let Revocation {
+        workspace_id,
+        connection_id,
+        at,
+        generation,
+        upstream,
+    } = revocation;
+    let key = (DbId(workspace_id.0), DbId(connection_id.0));
+    let stored: Option<String> =
+        for_update!(connections::table.find(key).select(connections::status))
+            .first(tx)
+            .await
+            .optional()?;
+    if stored.is_none_or(|stored| stored == Status::Revoked.as_str()) {
+        return Ok(Revoked::Before);
+    }
+    let held: Option<i64> =
+        for_update!(credentials::table.find(key).select(credentials::generation))
+            .first(tx)
+            .await
+            .optional()?;
+    if held.unwrap_or(0) != i64::from(generation) {
+        return Ok(Revoked::Conflict);
+    }
+    diesel::update(connections::table.find(key))
+        .set((
+            connections::status.eq(Status::Revoked.as_str()),
+            connections::reason.eq("revoked"),
+            connections::refreshable.eq(false),
+            connections::expires_at.eq(None::<Timestamp>),
+            connections::updated_at.eq(at),
+        ))
+        .execute(tx)
+        .await?;
+    spend_consents(tx, key.0, key.1, at).await?;
+    diesel::delete(credentials::table.find(key))
+        .execute(tx)
+        .await?;
+    if let Some(upstream) = upstream {
+        diesel::insert_into(upstream_revocations::table)
+            .values(UpstreamRevocationRow::from(upstream))
+            .execute(tx)
+            .await?;
+    }
+    events::insert(tx, key, EventKind::ConnectionRevoked, at).await?;
+    audit::insert(tx, event).await?;
+    Ok(Revoked::Done)
 }
 
 #[async_trait]
@@ -52,6 +103,7 @@ impl ConnectionStore for SqlStore {
             let provider: Option<DbId> = for_update!(
                 providers::table
                     .find((row.workspace_id, row.provider_id))
+                    .filter(providers::deleted_at.is_null())
                     .select(providers::provider_id)
             )
             .first(tx)
@@ -157,56 +209,37 @@ impl ConnectionStore for SqlStore {
         revocation: Revocation,
         event: AuditEvent,
     ) -> Result<Revoked> {
-        let Revocation {
-            workspace_id,
-            connection_id,
-            at,
-            generation,
-            upstream,
-        } = revocation;
-        let key = (DbId(workspace_id.0), DbId(connection_id.0));
+        let key = (
+            DbId(revocation.workspace_id.0),
+            DbId(revocation.connection_id.0),
+        );
         let mut connection = self.changing(key).await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<Revoked> {
-            let stored: Option<String> =
-                for_update!(connections::table.find(key).select(connections::status))
-                    .first(tx)
-                    .await
-                    .optional()?;
-            if stored.is_none_or(|stored| stored == Status::Revoked.as_str()) {
-                return Ok(Revoked::Before);
-            }
-            let held: Option<i64> =
-                for_update!(credentials::table.find(key).select(credentials::generation))
-                    .first(tx)
-                    .await
-                    .optional()?;
-            if held.unwrap_or(0) != i64::from(generation) {
-                return Ok(Revoked::Conflict);
-            }
-            diesel::update(connections::table.find(key))
-                .set((
-                    connections::status.eq(Status::Revoked.as_str()),
-                    connections::reason.eq("revoked"),
-                    connections::refreshable.eq(false),
-                    connections::expires_at.eq(None::<crate::domain::Timestamp>),
-                    connections::updated_at.eq(at),
-                ))
-                .execute(tx)
-                .await?;
-            spend_consents(tx, key.0, key.1, at).await?;
-            diesel::delete(credentials::table.find(key))
-                .execute(tx)
-                .await?;
-            if let Some(upstream) = upstream {
-                diesel::insert_into(upstream_revocations::table)
-                    .values(UpstreamRevocationRow::from(upstream))
-                    .execute(tx)
-                    .await?;
-            }
-            events::insert(tx, key, EventKind::ConnectionRevoked, at).await?;
-            audit::insert(tx, event).await?;
-            Ok(Revoked::Done)
+            revoke_in(tx, revocation, event).await
         })
+    }
+
+    async fn revoke_connections(
+        &self,
+        revocations: Vec<(Revocation, AuditEvent)>,
+    ) -> Result<Vec<Revoked>> {
+        let keys: Vec<_> = revocations
+            .iter()
+            .map(|(revocation, _)| (revocation.workspace_id.0, revocation.connection_id.0))
+            .collect();
+        let mut connection = self.connection_from_pool().await?;
+        let outcomes = write_tx!(*connection, async |tx: &mut Conn| -> Result<Vec<Revoked>> {
+            let mut outcomes = Vec::with_capacity(revocations.len());
+            for (revocation, event) in revocations {
+                outcomes.push(revoke_in(tx, revocation, event).await?);
+            }
+            Ok(outcomes)
+        });
+        drop(connection);
+        for key in keys {
+            self.changes.announce(key);
+        }
+        outcomes
     }
 
     async fn insert_upstream_revocation(&self, revocation: &UpstreamRevocation) -> Result<()> {
@@ -217,14 +250,63 @@ impl ConnectionStore for SqlStore {
         Ok(())
     }
 
-    async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>> {
-        let rows: Vec<UpstreamRevocationRow> = upstream_revocations::table
-            .order(upstream_revocations::created_at)
-            .limit(limit)
-            .select(UpstreamRevocationRow::as_select())
-            .load(&mut self.connection_from_pool().await?)
+    async fn claim_upstream_revocations(
+        &self,
+        at: Timestamp,
+        until: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<UpstreamRevocation>> {
+        let mut connection = self.connection_from_pool().await?;
+        let rows = write_tx!(*connection, async |tx: &mut Conn| -> Result<
+            Vec<UpstreamRevocationRow>,
+        > {
+            let due: Vec<UpstreamRevocationRow> = for_update_skip_locked!(
+                upstream_revocations::table
+                    .filter(upstream_revocations::next_attempt_at.le(at))
+                    // Of equals, those first that failed least.
+                    .order((
+                        upstream_revocations::next_attempt_at,
+                        upstream_revocations::attempts
+                    ))
+                    .limit(limit)
+                    .select(UpstreamRevocationRow::as_select())
+            )
+            .load(tx)
             .await?;
+            for row in &due {
+                let key = (row.workspace_id, row.upstream_revocation_id);
+                diesel::update(upstream_revocations::table.find(key))
+                    .set(upstream_revocations::next_attempt_at.eq(until))
+                    .execute(tx)
+                    .await?;
+            }
+            Ok(due)
+        })?;
         Ok(rows.into_iter().map(UpstreamRevocation::from).collect())
+    }
+
+    async fn postpone_upstream_revocation(
+        &self,
+        revocation: &UpstreamRevocation,
+        attempts: u32,
+        next_attempt_at: Timestamp,
+    ) -> Result<()> {
+        let key = (DbId(revocation.workspace_id.0), DbId(revocation.id));
+        diesel::update(upstream_revocations::table.find(key))
+            .set((
+                upstream_revocations::attempts.eq(i64::from(attempts)),
+                upstream_revocations::next_attempt_at.eq(next_attempt_at),
+            ))
+            .execute(&mut self.connection_from_pool().await?)
+            .await?;
+        Ok(())
+    }
+
+    async fn count_upstream_revocations(&self) -> Result<i64> {
+        Ok(upstream_revocations::table
+            .count()
+            .get_result(&mut self.connection_from_pool().await?)
+            .await?)
     }
 
     async fn end_upstream_revocation(

@@ -40,7 +40,8 @@ impl CredentialStore for SqlStore {
     ) -> Result<Vec<(ConnectionId, Result<TokenView>)>> {
         let on_provider = providers::workspace_id
             .eq(connections::workspace_id)
-            .and(providers::provider_id.eq(connections::provider_id));
+            .and(providers::provider_id.eq(connections::provider_id))
+            .and(providers::deleted_at.is_null());
         let on_credential = credentials::workspace_id
             .eq(connections::workspace_id)
             .and(credentials::connection_id.eq(connections::connection_id));
@@ -59,7 +60,7 @@ impl CredentialStore for SqlStore {
                     connections::reason,
                     connections::consent_expires_at,
                 ),
-                // A revoked connection may outlive its provider.
+                // A connection may outlive its provider, revoked or about to be.
                 providers::strategy.nullable(),
                 credentials::usage.nullable(),
                 credentials::generation.nullable(),
@@ -264,7 +265,13 @@ impl CredentialStore for SqlStore {
 fn token_view(row: TokenRow) -> Result<TokenView> {
     let (_, connection, strategy, usage, generation, expires_at, refresh_at) = row;
     let (user_id, provider_name, stored, reason, consent_expires_at) = connection;
+    // A connection without its provider is revoked, or about to be.
+    let stored = match strategy {
+        Some(_) => status(&stored)?,
+        None => Status::Revoked,
+    };
     let credential = match (usage, generation) {
+        _ if stored == Status::Revoked => None,
         (Some(usage), Some(generation)) => Some(UsableCredential {
             usage: Sealed(usage),
             generation: to_u32(generation)?,
@@ -278,7 +285,7 @@ fn token_view(row: TokenRow) -> Result<TokenView> {
         user_id,
         provider_name,
         strategy: from_json(strategy, "a strategy")?,
-        status: status(&stored)?,
+        status: stored,
         reason,
         consent_expires_at,
         credential,

@@ -27,6 +27,7 @@ mod due;
 mod events;
 mod key_rotations;
 mod providers;
+mod retirements;
 mod rows;
 mod schema;
 mod sealed_columns;

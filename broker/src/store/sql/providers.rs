@@ -5,14 +5,13 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::super::{Conn, types::DbId};
-use super::schema::{connections, providers};
+use super::schema::providers;
 use super::{SqlStore, audit, is_duplicate, rows::ProviderRow};
 use crate::domain::{
     Timestamp,
     audit::AuditEvent,
-    connection::Status,
     error::{Error, Result},
-    id::{ConnectionId, ProviderId, WorkspaceId},
+    id::{ProviderId, WorkspaceId},
     page::PageRequest,
     provider::Provider,
 };
@@ -26,8 +25,7 @@ impl ProviderStore for SqlStore {
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             let inserted = diesel::insert_into(providers::table)
                 .values(&row)
-                .on_conflict((providers::workspace_id, providers::name))
-                .do_nothing()
+                .on_conflict_do_nothing()
                 .execute(tx)
                 .await;
             match inserted {
@@ -42,6 +40,7 @@ impl ProviderStore for SqlStore {
     async fn provider(&self, workspace: WorkspaceId, id: ProviderId) -> Result<Option<Provider>> {
         let row: Option<ProviderRow> = providers::table
             .find((DbId(workspace.0), DbId(id.0)))
+            .filter(providers::deleted_at.is_null())
             .select(ProviderRow::as_select())
             .first(&mut self.connection_from_pool().await?)
             .await
@@ -57,6 +56,7 @@ impl ProviderStore for SqlStore {
         let row: Option<ProviderRow> = providers::table
             .filter(providers::workspace_id.eq(DbId(workspace.0)))
             .filter(providers::name.eq(name.to_owned()))
+            .filter(providers::deleted_at.is_null())
             .select(ProviderRow::as_select())
             .first(&mut self.connection_from_pool().await?)
             .await
@@ -67,6 +67,7 @@ impl ProviderStore for SqlStore {
     async fn providers(&self, workspace: WorkspaceId, page: PageRequest) -> Result<Vec<Provider>> {
         let mut query = providers::table
             .filter(providers::workspace_id.eq(DbId(workspace.0)))
+            .filter(providers::deleted_at.is_null())
             .order(providers::provider_id)
             .limit(page.limit())
             .select(ProviderRow::as_select())
@@ -89,6 +90,7 @@ impl ProviderStore for SqlStore {
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
             let unchanged = providers::table
                 .find((row.workspace_id, row.provider_id))
+                .filter(providers::deleted_at.is_null())
                 .filter(providers::updated_at.eq(read_at));
             let changed = diesel::update(unchanged).set(&row).execute(tx).await?;
             if changed == 1 {
@@ -96,56 +98,5 @@ impl ProviderStore for SqlStore {
             }
             Ok(changed == 1)
         })
-    }
-
-    async fn delete_provider(
-        &self,
-        workspace: WorkspaceId,
-        id: ProviderId,
-        event: AuditEvent,
-    ) -> Result<bool> {
-        let (workspace, id) = (DbId(workspace.0), DbId(id.0));
-        let mut connection = self.connection_from_pool().await?;
-        write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
-            // Locked first, so that no connection is begun in between.
-            let provider: Option<DbId> = for_update!(
-                providers::table
-                    .find((workspace, id))
-                    .select(providers::provider_id)
-            )
-            .first(tx)
-            .await
-            .optional()?;
-            let used: i64 = connections::table
-                .filter(connections::workspace_id.eq(workspace))
-                .filter(connections::provider_id.eq(id))
-                .filter(connections::status.ne(Status::Revoked.as_str()))
-                .count()
-                .get_result(tx)
-                .await?;
-            if provider.is_none() || used > 0 {
-                return Ok(false);
-            }
-            diesel::delete(providers::table.find((workspace, id)))
-                .execute(tx)
-                .await?;
-            audit::insert(tx, event).await?;
-            Ok(true)
-        })
-    }
-
-    async fn connections_of_provider(
-        &self,
-        workspace: WorkspaceId,
-        id: ProviderId,
-    ) -> Result<Vec<ConnectionId>> {
-        let ids: Vec<DbId> = connections::table
-            .filter(connections::workspace_id.eq(DbId(workspace.0)))
-            .filter(connections::provider_id.eq(DbId(id.0)))
-            .filter(connections::status.ne(Status::Revoked.as_str()))
-            .select(connections::connection_id)
-            .load(&mut self.connection_from_pool().await?)
-            .await?;
-        Ok(ids.into_iter().map(|id| ConnectionId(id.0)).collect())
     }
 }

@@ -415,6 +415,8 @@ pub(super) struct UpstreamRevocationRow {
     pub provider_id: DbId,
     pub token: Vec<u8>,
     pub created_at: Timestamp,
+    pub attempts: i64,
+    pub next_attempt_at: Timestamp,
 }
 
 impl From<UpstreamRevocation> for UpstreamRevocationRow {
@@ -426,6 +428,8 @@ impl From<UpstreamRevocation> for UpstreamRevocationRow {
             provider_id: DbId(revocation.provider_id.0),
             token: revocation.token.0,
             created_at: revocation.created_at,
+            attempts: revocation.attempts.into(),
+            next_attempt_at: revocation.next_attempt_at,
         }
     }
 }
@@ -439,6 +443,8 @@ impl From<UpstreamRevocationRow> for UpstreamRevocation {
             provider_id: ProviderId(row.provider_id.0),
             token: Sealed(row.token),
             created_at: row.created_at,
+            attempts: row.attempts.try_into().unwrap_or(u32::MAX),
+            next_attempt_at: row.next_attempt_at,
         }
     }
 }

@@ -8,6 +8,7 @@ diesel::table! {
         name -> Text,
         allowed_return_urls -> Jsonb,
         created_at -> Ts,
+        deleted_at -> Nullable<Ts>,
     }
 }
 
@@ -48,6 +49,7 @@ diesel::table! {
         secret_generation -> BigInt,
         created_at -> Ts,
         updated_at -> Ts,
+        deleted_at -> Nullable<Ts>,
     }
 }
 
@@ -164,6 +166,8 @@ diesel::table! {
         provider_id -> Id,
         token -> Binary,
         created_at -> Ts,
+        attempts -> BigInt,
+        next_attempt_at -> Ts,
     }
 }
 

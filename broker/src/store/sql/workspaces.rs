@@ -5,10 +5,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::super::{Conn, types::DbId};
-use super::schema::{
-    answers, api_keys, confirmations, connections, consents, credentials, data_keys, events,
-    providers, upstream_revocations, webhook_deliveries, webhooks, workspaces,
-};
+use super::schema::workspaces;
 use super::{SqlStore, audit, rows::WorkspaceRow};
 use crate::domain::{
     audit::AuditEvent, error::Result, id::WorkspaceId, page::PageRequest, workspace::Workspace,
@@ -41,6 +38,7 @@ impl WorkspaceStore for SqlStore {
     async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
         let row: Option<WorkspaceRow> = workspaces::table
             .find(DbId(id.0))
+            .filter(workspaces::deleted_at.is_null())
             .select(WorkspaceRow::as_select())
             .first(&mut self.connection_from_pool().await?)
             .await
@@ -50,6 +48,7 @@ impl WorkspaceStore for SqlStore {
 
     async fn workspaces(&self, page: PageRequest) -> Result<Vec<Workspace>> {
         let mut query = workspaces::table
+            .filter(workspaces::deleted_at.is_null())
             .order(workspaces::workspace_id)
             .limit(page.limit())
             .select(WorkspaceRow::as_select())
@@ -65,69 +64,14 @@ impl WorkspaceStore for SqlStore {
         let row = WorkspaceRow::from(workspace);
         let mut connection = self.connection_from_pool().await?;
         write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
-            let changed = diesel::update(workspaces::table.find(row.workspace_id))
-                .set(&row)
-                .execute(tx)
-                .await?;
+            let living = workspaces::table
+                .find(row.workspace_id)
+                .filter(workspaces::deleted_at.is_null());
+            let changed = diesel::update(living).set(&row).execute(tx).await?;
             if changed == 1 {
                 audit::insert(tx, event).await?;
             }
             Ok(changed == 1)
-        })
-    }
-
-    async fn delete_workspace(&self, id: WorkspaceId, event: AuditEvent) -> Result<bool> {
-        let id = DbId(id.0);
-        let mut connection = self.connection_from_pool().await?;
-        write_tx!(*connection, async |tx: &mut Conn| -> Result<bool> {
-            // The keys go first: whoever comes meanwhile finds no way in.
-            diesel::delete(api_keys::table.filter(api_keys::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(consents::table.filter(consents::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(credentials::table.filter(credentials::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(connections::table.filter(connections::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(confirmations::table.filter(confirmations::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(webhooks::table.filter(webhooks::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(
-                webhook_deliveries::table.filter(webhook_deliveries::workspace_id.eq(id)),
-            )
-            .execute(tx)
-            .await?;
-            diesel::delete(events::table.filter(events::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(providers::table.filter(providers::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(answers::table.filter(answers::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            diesel::delete(
-                upstream_revocations::table.filter(upstream_revocations::workspace_id.eq(id)),
-            )
-            .execute(tx)
-            .await?;
-            diesel::delete(data_keys::table.filter(data_keys::workspace_id.eq(id)))
-                .execute(tx)
-                .await?;
-            let deleted = diesel::delete(workspaces::table.find(id))
-                .execute(tx)
-                .await?;
-            if deleted == 1 {
-                audit::insert(tx, event).await?;
-            }
-            Ok(deleted == 1)
         })
     }
 }

@@ -42,10 +42,30 @@ pub trait ConnectionStore: Send + Sync {
     /// sealed token until the provider has been told.
     async fn revoke_connection(&self, revocation: Revocation, audit: AuditEvent)
     -> Result<Revoked>;
+    /// The same for several, in one transaction; what became of each.
+    async fn revoke_connections(
+        &self,
+        revocations: Vec<(Revocation, AuditEvent)>,
+    ) -> Result<Vec<Revoked>>;
     /// Keeps a token until the provider has been told.
     async fn insert_upstream_revocation(&self, revocation: &UpstreamRevocation) -> Result<()>;
-    /// What the provider has yet to be told.
-    async fn upstream_revocations(&self, limit: i64) -> Result<Vec<UpstreamRevocation>>;
+    /// Claims what providers have yet to be told and is due: nobody else gets
+    /// it before `until`.
+    async fn claim_upstream_revocations(
+        &self,
+        at: Timestamp,
+        until: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<UpstreamRevocation>>;
+    /// It could not be told yet; after so many attempts it is due again then.
+    async fn postpone_upstream_revocation(
+        &self,
+        revocation: &UpstreamRevocation,
+        attempts: u32,
+        next_attempt_at: Timestamp,
+    ) -> Result<()>;
+    /// How much providers have yet to be told.
+    async fn count_upstream_revocations(&self) -> Result<i64>;
     /// The provider has been told, or can't be.
     async fn end_upstream_revocation(
         &self,
@@ -96,4 +116,8 @@ pub struct UpstreamRevocation {
     pub token: Sealed,
     /// When the connection was revoked.
     pub created_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Nobody tries before.
+    pub next_attempt_at: Timestamp,
 }

@@ -6,7 +6,7 @@ use crate::domain::{
     Timestamp,
     audit::AuditEvent,
     error::Result,
-    id::{ConnectionId, ProviderId, WorkspaceId},
+    id::{ProviderId, WorkspaceId},
     page::PageRequest,
     provider::Provider,
 };
@@ -34,17 +34,4 @@ pub trait ProviderStore: Send + Sync {
         read_at: Timestamp,
         audit: AuditEvent,
     ) -> Result<bool>;
-    /// Deletes one that no connection uses; false where one does, or it is gone.
-    async fn delete_provider(
-        &self,
-        workspace: WorkspaceId,
-        id: ProviderId,
-        audit: AuditEvent,
-    ) -> Result<bool>;
-    /// The connections, not revoked, that use a provider.
-    async fn connections_of_provider(
-        &self,
-        workspace: WorkspaceId,
-        id: ProviderId,
-    ) -> Result<Vec<ConnectionId>>;
 }

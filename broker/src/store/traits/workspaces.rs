@@ -19,6 +19,4 @@ pub trait WorkspaceStore: Send + Sync {
     async fn workspaces(&self, page: PageRequest) -> Result<Vec<Workspace>>;
     /// Replaces one; false where there is none.
     async fn update_workspace(&self, workspace: &Workspace, audit: AuditEvent) -> Result<bool>;
-    /// Deletes one and all that is in it but its audit; false where there is none.
-    async fn delete_workspace(&self, id: WorkspaceId, audit: AuditEvent) -> Result<bool>;
 }

@@ -1,0 +1,11 @@
+drop index workspaces_deleted;
+alter table workspaces drop column deleted_at;
+drop index providers_deleted;
+drop index providers_by_name;
+delete from providers where deleted_at is not null;
+alter table providers drop column deleted_at;
+create unique index providers_by_name on providers (workspace_id, name);
+drop index upstream_revocations_by_provider;
+drop index upstream_revocations_due;
+alter table upstream_revocations drop column next_attempt_at;
+alter table upstream_revocations drop column attempts;
