@@ -1,7 +1,7 @@
 //! A database of the benchmark's own, as large as a small installation's, so
 //! that the planner has reason to use the indexes.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use url::Url;
@@ -50,16 +50,47 @@ const FILL: &str = "
     from (select * from credentials limit 1) one, filler;
     analyze;";
 
+/// The same without fillers among the providers, and with a time to be due.
+const GROW: &str = "
+    create temporary table filler as
+        select workspace_id, gen_random_uuid() as connection_id, n
+        from workspaces, generate_series(1, {fillers}) n
+        where workspace_id = (select workspace_id from connections limit 1);
+    insert into connections
+        (workspace_id, connection_id, user_id, provider_id, provider_name, status, reason, scopes, connection_config,
+         metadata, subject, consent_expires_at, expires_at, refreshable, created_at, updated_at)
+    select one.workspace_id, filler.connection_id, 'user-' || n, provider_id, provider_name, status, reason, scopes, connection_config,
+         metadata, subject, consent_expires_at, expires_at, refreshable, created_at, updated_at
+    from (select * from connections limit 1) one, filler;
+    insert into credentials
+        (workspace_id, connection_id, usage, refresh, generation, issued_at, expires_at, refresh_at, due_at, token_origin,
+         lease_epoch, committed_epoch, attempts)
+    select one.workspace_id, filler.connection_id, usage, refresh, generation, issued_at, expires_at,
+         now() + interval '40 days', now() + interval '30 days' + random() * interval '30 days', token_origin,
+         lease_epoch, committed_epoch, attempts
+    from (select * from credentials limit 1) one, filler;
+    update credentials set due_at = now() + interval '30 days' + random() * interval '30 days'
+    where due_at is null or due_at < now() + interval '30 days';
+    drop table filler;";
+
 impl Database {
     /// Makes one on the server of TEST_POSTGRES_URL.
     ///
     /// # Errors
     /// The variable is not set, or the server refuses.
     pub async fn create() -> Result<Self> {
+        Self::create_as("one").await
+    }
+
+    /// Makes one of several.
+    ///
+    /// # Errors
+    /// As [`Database::create`].
+    pub async fn create_as(which: &str) -> Result<Self> {
         let server = std::env::var("TEST_POSTGRES_URL").context(
             "TEST_POSTGRES_URL names a PostgreSQL server; `cargo xtask bench` starts one and sets it",
         )?;
-        let name = format!("bench_{}", std::process::id());
+        let name = format!("bench_{}_{which}", std::process::id());
         let mut connection = AsyncPgConnection::establish(&server).await?;
         connection
             .batch_execute(&format!("drop database if exists {name} with (force)"))
@@ -141,6 +172,45 @@ impl Database {
         .load(&mut self.connection)
         .await?;
         Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    /// Adds rows like those of one connection, and lets all be due some day, in
+    /// a month or later.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn grow(&mut self, fillers: u32) -> Result<()> {
+        self.connection
+            .batch_execute(&format!(
+                "set statement_timeout = 0; {}",
+                GROW.replace("{fillers}", &fillers.to_string())
+            ))
+            .await?;
+        self.connection.batch_execute("vacuum analyze").await?;
+        Ok(())
+    }
+
+    /// Makes `count` connections due in eleven hours, the same ones each time.
+    ///
+    /// # Errors
+    /// The database refuses, or they are not as many.
+    pub async fn make_due(&mut self, count: usize) -> Result<()> {
+        let again = "update credentials set due_at = now() + interval '11 hours' \
+                     where due_at < now() + interval '10 days'";
+        let mut made = diesel::sql_query(again)
+            .execute(&mut self.connection)
+            .await?;
+        if made == 0 {
+            made = diesel::sql_query(format!(
+                "update credentials set due_at = now() + interval '11 hours' \
+                 where (workspace_id, connection_id) in (select workspace_id, connection_id \
+                 from credentials order by md5(connection_id::text) limit {count})"
+            ))
+            .execute(&mut self.connection)
+            .await?;
+        }
+        ensure!(made == count, "{made} are due, not {count}");
+        Ok(())
     }
 
     /// How many audit rows say that a credential of these connections was read.

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use tokio::process::Command;
 
-/// Targets of one run, each with a connection of its own, and calls in flight
-/// on each: 32 in all.
+/// Targets of one run, each with a connection of its own.
 pub const TARGETS: usize = 4;
-const IN_FLIGHT_EACH: u64 = 8;
+/// Calls in flight, unless a benchmark asks for more.
+pub const IN_FLIGHT: u64 = 32;
 
 /// Where a part of the load goes.
 #[derive(Debug, Clone)]
@@ -31,12 +31,13 @@ pub struct Run {
     pub data: u64,
 }
 
-/// Sends `requests` calls to each target, 32 in flight in all.
+/// Sends `requests` calls to each target, `in_flight` at once in all.
 ///
 /// # Errors
 /// h2load can't be run, or a single answer is not a 2xx.
-pub async fn run(targets: &[Target<'_>; TARGETS], requests: u64) -> Result<Run> {
-    let runs = try_join_all(targets.iter().map(|target| one(target, requests))).await?;
+pub async fn run(targets: &[Target<'_>; TARGETS], requests: u64, in_flight: u64) -> Result<Run> {
+    let each = in_flight / TARGETS as u64;
+    let runs = try_join_all(targets.iter().map(|target| one(target, requests, each))).await?;
     let slowest = runs
         .iter()
         .map(|run| requests as f64 / run.rate)
@@ -47,11 +48,11 @@ pub async fn run(targets: &[Target<'_>; TARGETS], requests: u64) -> Result<Run> 
     })
 }
 
-async fn one(target: &Target<'_>, requests: u64) -> Result<Run> {
+async fn one(target: &Target<'_>, requests: u64, in_flight: u64) -> Result<Run> {
     let mut command = Command::new("h2load");
     command
         .arg("--clients=1")
-        .arg(format!("--max-concurrent-streams={IN_FLIGHT_EACH}"))
+        .arg(format!("--max-concurrent-streams={in_flight}"))
         .arg(format!("--requests={requests}"))
         .arg("--threads=1");
     for header in target.headers {

@@ -1,6 +1,7 @@
 //! The benchmarks of Dromos that need running services: GetToken beside a bare
 //! service that does the least such a call can do, the footprint of `dromos up`,
-//! and a failover of its database. `cargo xtask bench` builds and runs them.
+//! what the audit, a rotation of keys and a million connections cost, and a
+//! failover of its database. `cargo xtask bench` builds and runs them.
 
 pub mod audit;
 pub mod cluster;
@@ -12,6 +13,7 @@ pub mod footprint;
 pub mod h2load;
 pub mod proof;
 pub mod rotation;
+pub mod scale;
 pub mod services;
 pub mod table;
 pub mod token;

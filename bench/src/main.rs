@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dromos_bench::{audit, failover, footprint, rotation, token};
+use dromos_bench::{audit, failover, footprint, rotation, scale, token};
 
 /// Measures Dromos. It starts the programs that lie beside it.
 #[derive(Parser)]
@@ -25,6 +25,9 @@ enum Benchmark {
     Failover(failover::Options),
     /// GetToken's latency while all credentials are encrypted under a new key.
     Rotation(rotation::Options),
+    /// Taking what is due, and GetToken, with a million connections beside ten
+    /// thousand.
+    Scale(scale::Options),
 }
 
 #[tokio::main]
@@ -37,6 +40,7 @@ async fn main() -> ExitCode {
         Benchmark::Footprint(options) => footprint::run(&options).await,
         Benchmark::Failover(options) => failover::run(&options).await,
         Benchmark::Rotation(options) => rotation::run(&options).await,
+        Benchmark::Scale(options) => scale::run(&options).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

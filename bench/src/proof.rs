@@ -55,7 +55,7 @@ pub async fn prove(
         headers: &headers,
         body: None,
     });
-    h2load::run(&targets, calls / h2load::TARGETS as u64).await?;
+    h2load::run(&targets, calls / h2load::TARGETS as u64, h2load::IN_FLIGHT).await?;
     let together = proxy.take();
     dromos.stop().await?;
 

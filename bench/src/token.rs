@@ -196,7 +196,12 @@ async fn measure(
         database.reads(connection_ids).await?,
         costs(),
     );
-    let run = h2load::run(&subject.targets, subject.requests / TARGETS as u64).await?;
+    let run = h2load::run(
+        &subject.targets,
+        subject.requests / TARGETS as u64,
+        h2load::IN_FLIGHT,
+    )
+    .await?;
     let costs = costs();
     let expected = if subject.transport.is_some() {
         subject.requests

@@ -48,6 +48,11 @@ const BENCHES: &[Bench] = &[
         runs: Runs::Program,
     },
     Bench {
+        name: "scale",
+        about: "taking what is due, and GetToken, with a million connections beside ten thousand",
+        runs: Runs::Program,
+    },
+    Bench {
         name: "audit",
         about: "GetToken with the audit beside a broker whose audit keeps nothing",
         runs: Runs::Program,

@@ -66,8 +66,7 @@ where
     R: Future<Output = Result<Vec<T>>>,
 {
     let mut batch = Vec::with_capacity(SIZE);
-    // The lock is held while waiting for items and given up before the trip.
-    while waiting.lock().await.recv_many(&mut batch, SIZE).await > 0 {
+    while gather(&waiting, &mut batch).await {
         let (items, done): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         // Whoever has gone away does not need to know.
         match trip(items).await {
@@ -84,6 +83,24 @@ where
             }
         }
     }
+}
+
+/// Waits for items; false where no more will come. The lock is given up before
+/// the trip.
+async fn gather<T>(waiting: &Mutex<mpsc::Receiver<T>>, batch: &mut Vec<T>) -> bool {
+    let mut waiting = waiting.lock().await;
+    if waiting.recv_many(batch, SIZE).await == 0 {
+        return false;
+    }
+    // Callers that can hand in theirs right now do so first: a trip more would
+    // cost everybody more than the moment that this takes.
+    tokio::task::yield_now().await;
+    while batch.len() < SIZE
+        && let Ok(item) = waiting.try_recv()
+    {
+        batch.push(item);
+    }
+    true
 }
 
 #[cfg(test)]
