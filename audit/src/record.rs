@@ -85,6 +85,13 @@ pub struct ExportedRow {
 }
 
 impl ExportedRow {
+    /// Whether its time is one that the broker writes, in whole microseconds:
+    /// the MAC covers no more, so nothing finer may pass.
+    pub(crate) fn has_whole_time(&self) -> bool {
+        let covered = DateTime::from_timestamp_micros(self.occurred_at.timestamp_micros());
+        covered == Some(self.occurred_at)
+    }
+
     /// The row as it would be at another number.
     pub(crate) fn at(&self, seq: u64) -> Row<'_> {
         Row {

@@ -114,9 +114,8 @@ impl Chain {
     }
 
     fn fits(&self, row: &ExportedRow, seq: u64, previous: &Mac) -> bool {
-        self.key
-            .as_ref()
-            .is_some_and(|key| key.is_signed(previous, &row.at(seq), &row.mac))
+        let is_signed = |key: &Key| key.is_signed(previous, &row.at(seq), &row.mac);
+        row.has_whole_time() && self.key.as_ref().is_some_and(is_signed)
     }
 
     /// Whether it ended with a closing row, and what is wrong.

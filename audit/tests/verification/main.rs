@@ -1,11 +1,15 @@
 //! What a verification finds, on chains that are made and broken here.
 
+#![expect(clippy::unwrap_used, reason = "a test's own helpers")]
+
 use chrono::{DateTime, Utc};
 use dromos_audit::{
     BEGAN, CLOSED, ExportedRow, Fault, GENESIS, Key, Mark, MarkKind, Record, Report, Row,
     SYSTEM_WORKSPACE, Unreadable, WrappedKey, read_heads, verify,
 };
 use uuid::Uuid;
+
+mod fuzz;
 
 fn key() -> Key {
     Key::new(Uuid::from_u128(1), &[7; 32])
@@ -139,10 +143,11 @@ fn whole_chains_are_whole() {
 
 #[test]
 fn every_field_of_a_row_is_protected() {
-    let changes: [fn(&mut ExportedRow); 11] = [
+    let changes: [fn(&mut ExportedRow); 12] = [
         |row| row.id = Uuid::from_u128(9),
         |row| row.workspace_id = Uuid::from_u128(9),
         |row| row.occurred_at = at(7),
+        |row| row.occurred_at += chrono::TimeDelta::nanoseconds(1),
         |row| row.action.push('x'),
         |row| row.error = Some(String::new()),
         |row| row.api_key_id = Some(Uuid::nil()),
