@@ -215,3 +215,7 @@ async fn read(mut response: reqwest::Response) -> Result<EgressAnswer, EgressErr
         body: body.into(),
     })
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

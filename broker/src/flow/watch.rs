@@ -369,4 +369,35 @@ mod tests {
             prop_assert!(parse_token(connection(1), &text).is_err());
         }
     }
+
+    #[test]
+    fn fuzz_a_token_that_was_changed_names_what_it_says_or_nothing() {
+        let id = connection(7);
+        bolero::check!()
+            .with_test_time(Duration::from_secs(2))
+            // Few changes: many leave nothing of the token.
+            .with_max_len(14)
+            .for_each(|input: &[u8]| {
+                // A true token with some of its bytes changed, and what follows.
+                let (number, changes) = input.split_at(input.len().min(8));
+                let mut sequence = [0; 8];
+                sequence[..number.len()].copy_from_slice(number);
+                let sequence = i64::from_be_bytes(sequence);
+                let mut text = token(id, sequence).into_bytes();
+                for change in changes.chunks_exact(2) {
+                    let at = usize::from(change[0]) % text.len();
+                    text[at] ^= change[1] & 0x7f;
+                }
+                text.extend(changes.chunks_exact(2).remainder());
+                let text = String::from_utf8_lossy(&text);
+                match parse_token(id, &text) {
+                    // One text for each number, and no number below nought.
+                    Ok(told) => assert!(told >= 0 && token(id, told) == text, "{text}"),
+                    Err(error) => {
+                        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+                        assert!(sequence < 0 || token(id, sequence) != text, "{text}");
+                    }
+                }
+            });
+    }
 }

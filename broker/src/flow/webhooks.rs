@@ -27,6 +27,12 @@ fn not_found() -> Error {
     Error::new(ErrorKind::WebhookNotFound, message)
 }
 
+fn guard(core: &Core) -> Guard {
+    Guard {
+        allow_private_networks: core.allow_private_networks,
+    }
+}
+
 fn conflict() -> Error {
     let message = "the webhook keeps changing; try again";
     Error::new(ErrorKind::StoreUnavailable, message)
@@ -44,15 +50,16 @@ pub struct WebhookSettings {
 }
 
 impl WebhookSettings {
-    fn checked(&self, core: &Core) -> Result<(Url, Vec<EventKind>)> {
+    fn checked(&self, guard: Guard) -> Result<(Url, Vec<EventKind>)> {
         let wrong = |why: &str| Error::invalid("url", why.to_owned());
-        if self.url.len() > MAX_URL {
-            return Err(wrong("has more than 2048 bytes"));
-        }
-        let url: Url = self.url.parse().map_err(|_| wrong("is not a URL"))?;
-        let guard = Guard {
-            allow_private_networks: core.allow_private_networks,
+        let url: Url = match self.url.len() {
+            0..=MAX_URL => self.url.parse().map_err(|_| wrong("is not a URL"))?,
+            _ => return Err(wrong("has more than 2048 bytes")),
         };
+        // As it is stored and shown: it must be possible to send it back.
+        if url.as_str().len() > MAX_URL {
+            return Err(wrong("has more than 2048 bytes when it is percent-encoded"));
+        }
         guard
             .check(&url)
             .map_err(|problem| wrong(&format!("is refused: {problem}")))?;
@@ -83,7 +90,7 @@ pub async fn create(
     caller: &Caller,
     settings: &WebhookSettings,
 ) -> Result<(Webhook, SecretString)> {
-    let (url, event_types) = settings.checked(core)?;
+    let (url, event_types) = settings.checked(guard(core))?;
     let now = core.ambient.now();
     let mut webhook = Webhook {
         id: WebhookId(core.ambient.id()),
@@ -157,7 +164,7 @@ pub async fn update(
     read: Webhook,
     settings: &WebhookSettings,
 ) -> Result<Webhook> {
-    let (url, event_types) = settings.checked(core)?;
+    let (url, event_types) = settings.checked(guard(core))?;
     let read_at = read.updated_at;
     let mut webhook = Webhook {
         url,
@@ -325,3 +332,7 @@ pub async fn replay(
             )
         })
 }
+
+#[cfg(test)]
+#[path = "webhooks_tests.rs"]
+mod tests;

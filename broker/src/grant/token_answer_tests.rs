@@ -237,3 +237,31 @@ fn fuzz_no_answer_of_a_provider_makes_the_reader_panic_or_a_failure_a_success() 
             }
         });
 }
+
+#[test]
+fn fuzz_no_retry_after_makes_us_wait_for_more_than_an_hour() {
+    bolero::check!()
+        .with_test_time(Duration::from_secs(1))
+        .with_max_len(24)
+        .for_each(|input: &[u8]| {
+            // Half of all bytes stand for a digit.
+            let digits = |byte: &u8| match byte.checked_sub(128) {
+                Some(digit) => b'0' + digit % 10,
+                None => *byte,
+            };
+            let value: Vec<u8> = input.iter().map(digits).collect();
+            let Ok(value) = http::HeaderValue::from_bytes(&value) else {
+                return;
+            };
+            let text = value.to_str().map(str::trim).unwrap_or_default().to_owned();
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);
+            match retry_after(&headers) {
+                Some(wait) => {
+                    assert!(wait <= Duration::from_secs(3600));
+                    let said: u64 = text.parse().unwrap();
+                    assert_eq!(wait.as_secs(), said.min(3600));
+                }
+                None => assert!(text.parse::<u64>().is_err(), "{text}"),
+            }
+        });
+}
