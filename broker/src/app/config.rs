@@ -193,9 +193,11 @@ fn is_key(text: &str, min: usize, max: usize) -> bool {
 /// DATABASE_URL, or the SQLite file in DATA_DIR.
 ///
 /// # Errors
-/// Neither is set, or the folder can't be made.
+/// Neither is set, the URL can't be used, or the folder can't be made.
 pub fn database_url(settings: &Settings) -> Result<String, SettingsError> {
     if let Some(url) = settings.optional("DATABASE_URL") {
+        crate::store::check_url(&url)
+            .map_err(|how| SettingsError::malformed("DATABASE_URL", how))?;
         return Ok(url);
     }
     let advice = "the folder of the SQLite database; or set DATABASE_URL to postgres://…";

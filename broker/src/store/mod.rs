@@ -70,6 +70,22 @@ impl<T> Store for T where
 {
 }
 
+/// Whether a URL can be used; whether its database answers is another matter.
+///
+/// # Errors
+/// What is wrong and what to do, without what may be a secret.
+pub fn check_url(url: &str) -> std::result::Result<(), String> {
+    if is_postgres(url) {
+        pg::check(url)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 /// Opens the store of a URL: `postgres://…`, or else the path of an SQLite
 /// file.
 ///
@@ -80,7 +96,7 @@ pub async fn open(url: &str) -> Result<std::sync::Arc<dyn Store>> {
         // There from the start: an alert sees a counter's first step only so.
         errors(kind).increment(0);
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+    if is_postgres(url) {
         Ok(pg::open(url).await?)
     } else {
         Ok(sqlite::open(url).await?)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::changes::Changes;
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 
 /// `now()` of the database, and the end of a lease that begins now.
 macro_rules! lease_clock {
@@ -55,8 +55,10 @@ macro_rules! commit_audit {
 }
 
 mod append_audit;
+mod link;
 mod listen;
 mod sessions;
+mod tls;
 
 pub(super) type Db = diesel::pg::Pg;
 pub(super) type Conn = diesel_async::AsyncPgConnection;
@@ -109,9 +111,21 @@ mod sql;
 const POOL_SIZE: u32 = 16;
 
 pub(super) async fn open(url: &str) -> Result<Arc<sql::SqlStore>> {
+    let link = link::Link::to(&sessions::with_defaults(url)).map_err(Error::store_unavailable)?;
+    let link = Arc::new(link);
     let (changes, told) = Changes::shared();
-    let store = sql::SqlStore::open(sessions::manager(url), POOL_SIZE, changes).await?;
+    let opened = sql::SqlStore::open(sessions::manager(link.clone()), POOL_SIZE, changes).await;
+    // The pool knows only that it waited in vain.
+    let store = opened.map_err(|error| match link.trouble() {
+        Some(trouble) => error.because(trouble),
+        None => error,
+    })?;
     let store = Arc::new(store);
-    listen::start(&store, told, sessions::with_defaults(url));
+    listen::start(&store, told, link);
     Ok(store)
+}
+
+/// What is wrong with a URL, for whoever set it.
+pub(super) fn check(url: &str) -> std::result::Result<(), String> {
+    link::Link::to(url).map(drop)
 }

@@ -18,6 +18,7 @@ mod consent_cookie;
 mod consent_ends;
 mod crashes;
 mod database;
+mod database_tls;
 mod documents;
 mod egress;
 mod events;

@@ -63,6 +63,7 @@ const STORAGE: &[&str] = &[
     "diesel_async",
     "diesel_migrations",
     "libsqlite3_sys",
+    "tokio_postgres",
 ];
 const WIRE: &[&str] = &["tonic", "prost", "axum"];
 /// Both.
@@ -71,6 +72,7 @@ const FENCED: &[&str] = &[
     "diesel_async",
     "diesel_migrations",
     "libsqlite3_sys",
+    "tokio_postgres",
     "tonic",
     "prost",
     "axum",

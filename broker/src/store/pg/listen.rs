@@ -18,7 +18,7 @@ use diesel::{
     result::ConnectionError,
     sql_types::{Array, BigInt, Text, Uuid as SqlUuid},
 };
-use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::StreamExt;
 use tokio::{
     sync::mpsc,
@@ -26,7 +26,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Conn, sql::SqlStore};
+use super::{Conn, link::Link, sql::SqlStore};
 use crate::{domain::error::Result, store::changes::Key};
 
 const CHANNEL: &str = "dromos_changes";
@@ -41,13 +41,13 @@ const SILENCE: Duration = Duration::from_secs(15);
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Tells and hears news for as long as the store lives.
-pub(super) fn start(store: &Arc<SqlStore>, told: mpsc::Receiver<Key>, url: String) {
+pub(super) fn start(store: &Arc<SqlStore>, told: mpsc::Receiver<Key>, link: Arc<Link>) {
     let weak = Arc::downgrade(store);
     tokio::spawn(tell(weak.clone(), told));
     tokio::spawn(look(weak.clone()));
     tokio::spawn(async move {
         while weak.strong_count() > 0 {
-            if let Err(error) = hear(&weak, &url).await {
+            if let Err(error) = hear(&weak, &link).await {
                 tracing::debug!(%error, "news from other brokers is not heard");
             }
             sleep(RECONNECT).await;
@@ -119,8 +119,8 @@ async fn last_events(store: &SqlStore, keys: &[Key]) -> Result<Vec<LastEvent>> {
     Ok(found)
 }
 
-async fn hear(store: &Weak<SqlStore>, url: &str) -> std::result::Result<(), ConnectionError> {
-    let mut connection = Conn::establish(url).await?;
+async fn hear(store: &Weak<SqlStore>, link: &Link) -> std::result::Result<(), ConnectionError> {
+    let mut connection = link.connect().await?;
     run(&mut connection, "listen dromos_changes").await?;
     // What happened before that was not heard.
     if let Some(store) = store.upgrade() {

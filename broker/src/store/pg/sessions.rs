@@ -18,6 +18,8 @@ use diesel_async::{
     },
 };
 
+use super::link::{Link, split_query};
+
 /// What a URL says that does not say it itself. A server that went silent is
 /// found out within seconds, and one that takes no writes is not connected to.
 /// And one plan for each statement: all find their rows by keys, whatever the
@@ -36,15 +38,15 @@ const DEFAULTS: [(&str, &str); 7] = [
 ];
 
 /// Makes the pool's sessions and judges them before each use.
-pub(super) fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
+pub(super) fn manager(link: Arc<Link>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
     let refusals = Arc::new(AtomicU64::new(0));
     let mut config = ManagerConfig::default();
-    config.custom_setup = Box::new(move |url| {
-        let url = url.to_owned();
+    config.custom_setup = Box::new(move |_| {
+        let link = link.clone();
         let seen = refusals.load(Ordering::Relaxed);
         let refusals = refusals.clone();
         Box::pin(async move {
-            let mut session = AsyncPgConnection::establish(&url).await?;
+            let mut session = link.connect().await?;
             session.set_instrumentation(Watch { refusals, seen });
             Ok(session)
         })
@@ -57,7 +59,7 @@ pub(super) fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnecti
             Err(Error::BrokenTransactionManager)
         }))
     }));
-    AsyncDieselConnectionManager::new_with_config(with_defaults(url), config)
+    AsyncDieselConnectionManager::new_with_config("", config)
 }
 
 fn is_usable(session: &mut AsyncPgConnection) -> bool {
@@ -105,7 +107,7 @@ impl Instrumentation for Watch {
 /// The URL with [`DEFAULTS`]. Text, not a parsed URL: one with several hosts
 /// is none to the `url` crate.
 pub(super) fn with_defaults(url: &str) -> String {
-    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let (base, query) = split_query(url);
     let mut parameters: Vec<String> = query
         .split('&')
         .filter(|parameter| !parameter.is_empty())
