@@ -2,13 +2,8 @@
 
 use std::{
     fs,
-    net::TcpListener,
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt, chown},
-        process::CommandExt,
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     sync::{Arc, Weak},
 };
 
@@ -18,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     database::Database,
+    postgres::{self, Programs, Server, finish},
     startup::{bind, run, settings, with},
     world::{Db, World, create_database, eventually},
 };
@@ -52,21 +48,6 @@ impl Authority {
     }
 }
 
-/// A PostgreSQL server with TLS, and what it takes to run it.
-struct Server {
-    process: Child,
-    port: u16,
-    stop: Command,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Killed, it would leave its shared memory behind.
-        let _ = self.stop.output();
-        let _ = self.process.wait();
-    }
-}
-
 /// Two servers: at `localhost` a primary, at `127.0.0.1` one that takes no
 /// writes, each with a certificate for that name alone.
 struct Servers {
@@ -94,39 +75,33 @@ async fn servers() -> Arc<Servers> {
 impl Servers {
     async fn start() -> Self {
         let programs = Programs::find().await;
-        let folder = tempfile::Builder::new()
-            .prefix("dromos-tls-")
-            .tempdir()
-            .expect("a temporary folder");
-        // Its owner's alone; PostgreSQL's account has to pass.
-        let open = fs::Permissions::from_mode(0o711);
-        fs::set_permissions(folder.path(), open).expect("a mode");
+        let folder = postgres::folder();
         let authority = Authority::new();
         let ca = folder.path().join("ca.pem");
         let other_ca = folder.path().join("other-ca.pem");
         fs::write(&ca, &authority.pem).expect("a file");
         fs::write(&other_ca, Authority::new().pem).expect("a file");
 
-        let home = folder.path().join("home");
-        fs::create_dir(&home).expect("a folder");
-        programs.give(&home);
-        let data = home.join("primary");
-        let mut initdb = programs.command("initdb");
-        initdb.arg("-D").arg(&data).args(["-U", "postgres"]);
-        initdb.args(["--auth", "trust", "--no-locale", "-E", "UTF8", "--no-sync"]);
-        finish(&mut initdb);
+        let data = programs.init(folder.path(), "primary");
         // By a password, whose proof is bound to the server's certificate.
         let rules = "host all postgres 127.0.0.1/32 trust\n\
                      host all dromos 127.0.0.1/32 scram-sha-256\n\
                      hostnossl all plain 127.0.0.1/32 trust\n\
                      hostssl all encrypted 127.0.0.1/32 trust\n";
         fs::write(data.join("pg_hba.conf"), rules).expect("a file");
-        let copy = home.join("standby");
+        let copy = data.with_file_name("standby");
         let mut cp = Command::new("cp");
         finish(cp.arg("-a").arg(&data).arg(&copy));
 
-        let primary = programs.serve(&data, authority.issue("localhost"), "off");
-        let standby = programs.serve(&copy, authority.issue("127.0.0.1"), "on");
+        let serve = async |data: &Path, name, read_only| {
+            let (certificate, key) = authority.issue(name);
+            programs.put(&data.join("server.crt"), &certificate);
+            programs.put(&data.join("server.key"), &key);
+            let read_only = format!("default_transaction_read_only={read_only}");
+            programs.serve(data, &["ssl=on", &read_only]).await
+        };
+        let primary = serve(&data, "localhost", "off");
+        let standby = serve(&copy, "127.0.0.1", "on");
         let servers = Self {
             primary: primary.await,
             standby: standby.await,
@@ -210,110 +185,6 @@ impl Servers {
         world.stop().await;
         encrypted
     }
-}
-
-/// The programs of the tests' own server, and the account that runs them.
-struct Programs {
-    folder: PathBuf,
-    account: Option<(u32, u32)>,
-}
-
-impl Programs {
-    async fn find() -> Self {
-        let server = std::env::var("TEST_POSTGRES_URL").expect("`cargo xtask test` sets it");
-        let sql = "select setting as line from pg_config where name = 'BINDIR'";
-        let folder = Database::open(&server).await.lines(sql).await.remove(0);
-        let passwd = fs::read_to_string("/etc/passwd").expect("accounts");
-        let account = |wanted: &&str| {
-            let line = passwd
-                .lines()
-                .find(|line| line.split(':').next() == Some(*wanted))?;
-            let mut ids = line.split(':').skip(2).map(|id| id.parse().expect("an id"));
-            Some((ids.next()?, ids.next()?))
-        };
-        let is_root = fs::metadata("/proc/self").expect("this process").uid() == 0;
-        Self {
-            folder: folder.into(),
-            // PostgreSQL refuses to run as root.
-            account: is_root
-                .then(|| ["postgres", "nobody"].iter().find_map(account))
-                .flatten(),
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.folder.join(program));
-        command.current_dir("/").stdin(Stdio::null());
-        if let Some((uid, gid)) = self.account {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-
-    fn give(&self, path: &Path) {
-        if let Some((uid, gid)) = self.account {
-            chown(path, Some(uid), Some(gid)).expect("its new owner");
-        }
-    }
-
-    async fn serve(&self, data: &Path, identity: (String, String), read_only: &str) -> Server {
-        for (name, pem) in [("server.crt", &identity.0), ("server.key", &identity.1)] {
-            let path = data.join(name);
-            fs::write(&path, pem).expect("a file");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
-            self.give(&path);
-        }
-        // Somebody may take the port between the probe and the start.
-        for _ in 0..3 {
-            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let port = free.local_addr().expect("an address").port();
-            drop(free);
-            let log = fs::File::create(data.with_extension("log")).expect("a log");
-            let mut command = self.command("postgres");
-            command
-                .arg("-D")
-                .arg(data)
-                .stdout(Stdio::null())
-                .stderr(log);
-            for setting in [
-                format!("port={port}"),
-                format!("default_transaction_read_only={read_only}"),
-                "listen_addresses=127.0.0.1".to_owned(),
-                "unix_socket_directories=".to_owned(),
-                "ssl=on".to_owned(),
-                "fsync=off".to_owned(),
-            ] {
-                command.arg("-c").arg(setting);
-            }
-            let mut stop = self.command("pg_ctl");
-            stop.arg("-D").arg(data).args(["-m", "immediate", "stop"]);
-            let mut server = Server {
-                process: command.spawn().expect("it starts"),
-                port,
-                stop,
-            };
-            let mut ended = false;
-            eventually("PostgreSQL answers", || {
-                ended = server.process.try_wait().expect("its state").is_some();
-                let mut probe = self.command("pg_isready");
-                probe.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
-                let answers = ended || probe.status().expect("an answer").success();
-                std::future::ready(answers)
-            })
-            .await;
-            if !ended {
-                return server;
-            }
-        }
-        let log = fs::read_to_string(data.with_extension("log")).unwrap_or_default();
-        panic!("PostgreSQL did not start: {log}");
-    }
-}
-
-fn finish(command: &mut Command) {
-    let output = command.output().expect("it runs");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {told}");
 }
 
 /// Why a broker does not start on that database.

@@ -33,6 +33,7 @@ mod mix_up;
 mod network;
 mod oidc_provider;
 mod outages;
+mod postgres;
 mod provider_definitions;
 mod providers;
 mod races;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     database::Database,
     network::Line,
+    postgres::{self, Programs},
     world::{Db, World, both, create_database, eventually, reason, retry_delay},
 };
 
@@ -143,7 +144,13 @@ const AWAY: Duration = Duration::from_secs(32);
 async fn a_database_that_is_away_during_500_refreshes_loses_no_rotated_token() {
     const CONNECTIONS: usize = 50;
     const REFRESHES: u32 = 10;
-    let (world, line) = on_a_line().await;
+    let programs = Programs::find().await;
+    let folder = postgres::folder();
+    let data = programs.init(folder.path(), "data");
+    let mut server = programs.serve(&data, &[]).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    let world = World::start_empty(Db::Postgres, &[("DATABASE_URL", &url)]).await;
+    world.create_provider("sim", json!({})).await;
     let mut ids = vec![];
     for n in 0..CONNECTIONS {
         ids.push(world.connect(&format!("user-{n}")).await);
@@ -171,13 +178,13 @@ async fn a_database_that_is_away_during_500_refreshes_loses_no_rotated_token() {
         // At work at the provider, all of them; their answers find no database.
         let gate = world.simulator.gate_answers(Endpoint::Token);
         gate.arrivals(20).await;
-        line.cut();
+        server.crash();
         gate.release();
         tokio::time::sleep(AWAY).await;
         let journal = world.data_dir.path().join("journal");
         let waiting = std::fs::read_dir(journal).expect("a folder").count();
         most_left.store(waiting, Ordering::SeqCst);
-        line.mend();
+        server.start();
         eventually("the journal is replayed", async || {
             journalled::replay(&world.core).await == 0
         })
