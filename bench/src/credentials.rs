@@ -31,9 +31,9 @@ const CONNECTION: &str = "
 const CREDENTIAL: &str = "
     insert into credentials
         (workspace_id, connection_id, usage, refresh, generation, issued_at, expires_at, refresh_at, token_origin,
-         lease_epoch, committed_epoch, attempts)
+         lease_epoch, committed_epoch, attempts, provider_id)
     select workspace_id, new.id, new.usage, new.refresh, generation, issued_at, expires_at, null, token_origin,
-         lease_epoch, committed_epoch, attempts
+         lease_epoch, committed_epoch, attempts, provider_id
     from credentials, unnest($1, $2, $3) as new (id, usage, refresh) where connection_id = $4";
 
 #[derive(QueryableByName)]

@@ -44,9 +44,9 @@ const FILL: &str = "
         returning workspace_id, connection_id)
     insert into credentials
         (workspace_id, connection_id, usage, refresh, generation, issued_at, expires_at, refresh_at, token_origin,
-         lease_epoch, committed_epoch, attempts)
+         lease_epoch, committed_epoch, attempts, provider_id)
     select filler.workspace_id, filler.connection_id, usage, refresh, generation, issued_at, expires_at, null, token_origin,
-         lease_epoch, committed_epoch, attempts
+         lease_epoch, committed_epoch, attempts, provider_id
     from (select * from credentials limit 1) one, filler;
     analyze;";
 
@@ -64,10 +64,10 @@ const GROW: &str = "
     from (select * from connections limit 1) one, filler;
     insert into credentials
         (workspace_id, connection_id, usage, refresh, generation, issued_at, expires_at, refresh_at, due_at, token_origin,
-         lease_epoch, committed_epoch, attempts)
+         lease_epoch, committed_epoch, attempts, provider_id)
     select one.workspace_id, filler.connection_id, usage, refresh, generation, issued_at, expires_at,
          now() + interval '40 days', now() + interval '30 days' + random() * interval '30 days', token_origin,
-         lease_epoch, committed_epoch, attempts
+         lease_epoch, committed_epoch, attempts, provider_id
     from (select * from credentials limit 1) one, filler;
     update credentials set due_at = now() + interval '30 days' + random() * interval '30 days'
     where due_at is null or due_at < now() + interval '30 days';
@@ -186,7 +186,9 @@ impl Database {
                 GROW.replace("{fillers}", &fillers.to_string())
             ))
             .await?;
+        // Settled, as it would be after a day: nothing of this is left to write.
         self.connection.batch_execute("vacuum analyze").await?;
+        self.connection.batch_execute("checkpoint").await?;
         Ok(())
     }
 

@@ -27,6 +27,23 @@ macro_rules! for_update_skip_locked {
         $query.for_update().skip_locked()
     };
 }
+// A row that is locked stays where it is: there it is found again without its
+// keys.
+macro_rules! locator {
+    () => {
+        diesel::dsl::sql::<diesel::sql_types::Text>("ctid::text")
+    };
+}
+macro_rules! located {
+    ($rows:expr) => {{
+        let places: Vec<&str> = $rows.iter().map(|row| row.0.as_str()).collect();
+        credentials::table.filter(
+            diesel::dsl::sql::<diesel::sql_types::Bool>("ctid = any(")
+                .bind::<diesel::sql_types::Array<diesel::sql_types::Text>, _>(places)
+                .sql("::tid[])"),
+        )
+    }};
+}
 macro_rules! write_tx {
     (*$connection:ident, $body:expr) => {{
         let lanes = $connection.lanes().clone();
@@ -61,6 +78,8 @@ mod sessions;
 mod tls;
 
 pub(super) type Db = diesel::pg::Pg;
+/// As `locator!()` reads it.
+pub(super) type Locator = String;
 pub(super) type Conn = diesel_async::AsyncPgConnection;
 type Pool = diesel_async::pooled_connection::bb8::Pool<Conn>;
 const MIGRATIONS: diesel_migrations::EmbeddedMigrations =

@@ -29,6 +29,19 @@ macro_rules! for_update_skip_locked {
         $query
     };
 }
+macro_rules! locator {
+    () => {
+        diesel::dsl::sql::<diesel::sql_types::BigInt>("rowid")
+    };
+}
+macro_rules! located {
+    ($rows:expr) => {
+        credentials::table.filter(
+            diesel::dsl::sql::<diesel::sql_types::BigInt>("rowid")
+                .eq_any($rows.iter().map(|row| row.0)),
+        )
+    };
+}
 // A deferred transaction that reads first can't always become a writer.
 macro_rules! write_tx {
     (*$connection:ident, $body:expr) => {{
@@ -67,6 +80,8 @@ macro_rules! commit_audit {
 }
 
 pub(super) type Db = diesel::sqlite::Sqlite;
+/// As `locator!()` reads it.
+pub(super) type Locator = i64;
 pub(super) type Conn =
     diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>;
 type Pool = diesel_async::pooled_connection::bb8::Pool<Conn>;

@@ -212,6 +212,10 @@ impl ConsentStore for SqlStore {
                     .values((
                         credentials::workspace_id.eq(key.0),
                         credentials::connection_id.eq(key.1),
+                        credentials::provider_id.eq(connections::table
+                            .find(key)
+                            .select(connections::provider_id)
+                            .single_value()),
                         &content,
                         lease,
                     ))

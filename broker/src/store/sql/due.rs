@@ -4,16 +4,19 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::super::{Conn, types::DbId};
+use super::super::{Conn, Locator, types::DbId};
 use super::SqlStore;
 use super::rows::to_u32;
-use super::schema::{connections, credentials};
+use super::schema::credentials;
 use crate::domain::{
     Timestamp,
     error::Result,
     id::{ConnectionId, ProviderId, WorkspaceId},
 };
 use crate::store::{Due, DueStore, RESERVED_FOR};
+
+/// Where a row is, its keys, its provider, its generation, and when it was due.
+type Taken = (Locator, DbId, DbId, DbId, i64, Timestamp);
 
 #[async_trait]
 impl DueStore for SqlStore {
@@ -35,50 +38,34 @@ impl DueStore for SqlStore {
         if any.is_none() {
             return Ok(vec![]);
         }
-        let rows = write_tx!(*connection, async |tx: &mut Conn| -> Result<
-            Vec<(DbId, DbId, i64, Timestamp)>,
-        > {
-            let rows: Vec<(DbId, DbId, i64, Timestamp)> =
+        let rows = write_tx!(*connection, async |tx: &mut Conn| -> Result<Vec<Taken>> {
+            let rows: Vec<Taken> =
                 for_update_skip_locked!(due().order(credentials::due_at).limit(limit).select((
+                    locator!(),
                     credentials::workspace_id,
                     credentials::connection_id,
+                    credentials::provider_id.assume_not_null(),
                     credentials::generation,
                     credentials::due_at.assume_not_null(),
                 )))
                 .load(tx)
                 .await?;
-            let (workspaces, ids) = keys(&rows);
-            let taken = credentials::table
-                .filter(credentials::workspace_id.eq_any(workspaces))
-                .filter(credentials::connection_id.eq_any(ids));
-            diesel::update(taken)
+            diesel::update(located!(rows))
                 .set(credentials::due_at.eq(reserved_until))
                 .execute(tx)
                 .await?;
             Ok(rows)
         })?;
-        let (workspaces, ids) = keys(&rows);
-        let providers: Vec<(DbId, DbId)> = connections::table
-            .filter(connections::workspace_id.eq_any(workspaces))
-            .filter(connections::connection_id.eq_any(ids))
-            .select((connections::connection_id, connections::provider_id))
-            .load(&mut connection)
-            .await?;
-        let providers: std::collections::HashMap<uuid::Uuid, uuid::Uuid> = providers
-            .into_iter()
-            .map(|row| (row.0.0, row.1.0))
-            .collect();
         rows.into_iter()
-            .filter_map(|(workspace, id, generation, due_at)| {
-                let provider = *providers.get(&id.0)?;
-                Some(to_u32(generation).map(|generation| Due {
+            .map(|(_, workspace, id, provider, generation, due_at)| {
+                Ok(Due {
                     workspace_id: WorkspaceId(workspace.0),
                     connection_id: ConnectionId(id.0),
-                    provider_id: ProviderId(provider),
-                    generation,
+                    provider_id: ProviderId(provider.0),
+                    generation: to_u32(generation)?,
                     due_at,
                     reserved_until,
-                }))
+                })
             })
             .collect()
     }
@@ -99,11 +86,4 @@ impl DueStore for SqlStore {
             Ok(())
         })
     }
-}
-
-fn keys(rows: &[(DbId, DbId, i64, Timestamp)]) -> (Vec<DbId>, Vec<DbId>) {
-    let mut workspaces: Vec<DbId> = rows.iter().map(|row| row.0).collect();
-    workspaces.sort_by_key(|id| id.0);
-    workspaces.dedup();
-    (workspaces, rows.iter().map(|row| row.1).collect())
 }

@@ -98,6 +98,7 @@ diesel::table! {
         attempts -> BigInt,
         uncertain_since -> Nullable<Ts>,
         due_at -> Nullable<Ts>,
+        provider_id -> Nullable<Id>,
     }
 }
 
