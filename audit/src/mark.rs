@@ -56,10 +56,11 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Signs: sets `key_id` and `mac`.
+    /// Signs: sets `key_id` and `mac`, and leaves whole microseconds of `at`.
     #[must_use]
     pub fn signed(mut self, kind: MarkKind, key: &Key) -> Self {
         self.key_id = key.id();
+        self.at = whole(self.at);
         self.mac = key.mac(&self.canonical(kind)).to_vec();
         self
     }
@@ -67,7 +68,10 @@ impl Mark {
     /// Whether it states this, under this key.
     #[must_use]
     pub fn is_genuine(&self, kind: MarkKind, key: &Key) -> bool {
-        self.key_id == key.id() && key.is_mac(&self.canonical(kind), &self.mac)
+        // The MAC covers whole microseconds, so nothing finer may pass.
+        self.at == whole(self.at)
+            && self.key_id == key.id()
+            && key.is_mac(&self.canonical(kind), &self.mac)
     }
 
     fn canonical(&self, kind: MarkKind) -> Vec<u8> {
@@ -88,4 +92,8 @@ impl Mark {
         form.part(&at.timestamp_micros().to_be_bytes());
         form.0
     }
+}
+
+fn whole(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
 }

@@ -274,13 +274,12 @@ The answer's redirect_uri is what to register at the provider.")]
         #[command(flatten)]
         common: Common,
     },
-    /// Delete a provider
-    ///
-    /// One that connections use is deleted only with --force: then no
-    /// credential of it is handed out any more, its connections are revoked,
-    /// and the provider is told in the background (RFC 7009), for up to a day.
-    /// `dromos audit --action connection.revoked_upstream` shows what came of
-    /// it.
+    /// Delete a provider.
+    #[command(after_long_help = "\
+One that connections use is deleted only with --force: then no credential of it
+is handed out any more, its connections are revoked, and the provider is told in
+the background (RFC 7009), for up to a day. What came of it:
+  dromos audit --action connection.revoked_upstream")]
     Delete {
         /// The provider's name.
         name: String,

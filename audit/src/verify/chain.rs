@@ -14,6 +14,8 @@ const WINDOW: usize = 64;
 pub(super) struct Chain {
     writer_id: Uuid,
     key: Option<Key>,
+    /// The next row is the first behind a checkpoint.
+    at_checkpoint: bool,
     next: u64,
     previous: Mac,
     /// The last row was a closing row.
@@ -36,6 +38,7 @@ impl Chain {
         let mut chain = Self {
             writer_id,
             key: None,
+            at_checkpoint: checkpoint.is_some(),
             next: 0,
             previous: GENESIS,
             closed: false,
@@ -94,6 +97,14 @@ impl Chain {
             match named.and_then(|id| keys.get(&id)) {
                 Some(key) => self.key = Some(key.clone()),
                 None => return self.find(0, Some(row.id), Fault::UnknownKey),
+            }
+        }
+        if std::mem::take(&mut self.at_checkpoint) {
+            // The row that named the key is gone, and the checkpoint may be
+            // signed by a later one. All these keys are the audit's own.
+            let signs = |key: &&Key| key.is_signed(&self.previous, &row.at(self.next), &row.mac);
+            if let Some(key) = keys.values().find(signs) {
+                self.key = Some(key.clone());
             }
         }
         if row.seq != self.next || !self.fits(&row, self.next, &self.previous) {

@@ -156,7 +156,10 @@ pub trait DataKeyStore: Send + Sync {
     /// Makes the key the workspace's active one, unless it has one; answers
     /// the active one.
     async fn insert_data_key(&self, key: &WrappedDataKey) -> Result<WrappedDataKey>;
-    /// Any key: to see at start whether the key provider can unwrap it.
+    /// A key of each key-encryption key that wraps any: to see at start whether
+    /// the key provider can unwrap them.
+    async fn data_key_of_each_kek(&self) -> Result<Vec<WrappedDataKey>>;
+    /// Any key: to see whether there is one.
     async fn any_data_key(&self) -> Result<Option<WrappedDataKey>>;
     /// Retires a workspace's active key in favour of a new one; false where
     /// another one is active by now. Whoever was writing under it has committed

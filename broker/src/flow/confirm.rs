@@ -23,7 +23,7 @@ use crate::{
         connection::{Connection, Status},
         consent::Consent,
         credential::TokenSet,
-        error::{Error, Result},
+        error::{Error, ErrorKind, Result},
         id::ConnectionId,
         sealed::Sealed,
         state::{hash, random_text},
@@ -206,7 +206,14 @@ async fn upstream_of(
     if lives_on {
         return Ok(None);
     }
-    let tokens = open(core, held).await?;
+    let tokens = match open(core, held).await {
+        Err(error) if error.kind == ErrorKind::Internal => {
+            // Then nobody can be told, and it must not hold up what comes next.
+            tracing::error!(connection_id = %held.connection_id, cause = ?error.cause, "what waited for a confirmation does not open; it is dropped");
+            return Ok(None);
+        }
+        opened => opened?,
+    };
     let token = tokens.refresh_token.unwrap_or(tokens.access_token);
     let claimed_until = core.ambient.now() + CLAIM;
     upstream::prepare(core, connection, token, Some(claimed_until))

@@ -244,6 +244,14 @@ async fn replay_one(core: &Core, entry: &Entry) -> Result<()> {
     let Some(at_work) = core.journal.take(entry.id) else {
         return Ok(());
     };
+    let connection = core
+        .store
+        .connection(entry.workspace_id, entry.connection_id);
+    if connection.await?.is_none() {
+        // Deleted with its workspace, whose data keys went too.
+        at_work.settled().await;
+        return Ok(());
+    }
     let answered = match Answered::open(core, entry).await {
         Ok(answered) => answered,
         Err(error) => {

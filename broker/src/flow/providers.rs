@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Core;
+use super::{Core, workspaces};
 use crate::cache::notices::Notice;
 use crate::domain::{
     access::Caller,
@@ -135,6 +135,8 @@ pub async fn create(
         return Err(Error::violations(found));
     }
     let (workspace_id, id) = (caller.workspace_id(), ProviderId(core.ambient.id()));
+    // A deleted one's keys are known for a few seconds more.
+    workspaces::get(core, workspace_id).await?;
     let now = core.ambient.now();
     let mut provider = Provider {
         id,

@@ -72,7 +72,13 @@ async fn revoke_some(core: &Core, retirement: Retirement, request_id: &str) -> R
             let mut revocations = Vec::with_capacity(living.len());
             for (connection, credential) in &living {
                 let credential = credential.as_ref();
-                let revocation = revoke::prepare(core, connection, credential, None).await?;
+                let mut revocation = revoke::prepare(core, connection, credential, None).await?;
+                // A refresh may be under way: its tokens need the provider's
+                // row to be told of, which stays while this waits.
+                let leased = credential.and_then(|credential| credential.lease_until);
+                if let (Some(upstream), Some(until)) = (&mut revocation.upstream, leased) {
+                    upstream.next_attempt_at = upstream.next_attempt_at.max(until);
+                }
                 let actor = Actor::Anonymous(retirement.workspace_id, request_id);
                 let event = AuditEvent::new(&core.ambient, Action::ConnectionRevoked, actor).about(
                     connection.id,

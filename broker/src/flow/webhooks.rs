@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Core;
+use super::{Core, workspaces};
 use crate::{
     domain::{
         access::Caller,
@@ -91,6 +91,8 @@ pub async fn create(
     settings: &WebhookSettings,
 ) -> Result<(Webhook, SecretString)> {
     let (url, event_types) = settings.checked(guard(core))?;
+    // A deleted one's keys are known for a few seconds more.
+    workspaces::get(core, caller.workspace_id()).await?;
     let now = core.ambient.now();
     let mut webhook = Webhook {
         id: WebhookId(core.ambient.id()),

@@ -193,10 +193,10 @@ impl KeyRing {
     }
 
     pub(super) async fn check(&self) -> Result<()> {
-        match self.store.any_data_key().await? {
-            Some(key) => self.unwrap(&key).await.map(drop),
-            None => Ok(()),
+        for key in self.store.data_key_of_each_kek().await? {
+            self.unwrap(&key).await?;
         }
+        Ok(())
     }
 
     pub(super) fn forget(&self, workspace: WorkspaceId) {

@@ -514,3 +514,40 @@ both!(
         assert!(with(&old).is_err(), "nothing is wrapped by it any more");
     }
 );
+
+both!(
+    what_was_pruned_after_a_rotation_of_the_audits_key_still_verifies,
+    |mut world: World| async move {
+        let id = world.connect("user-1").await;
+        assert_eq!(world.token(&id).await.0, StatusCode::OK);
+        let rotation = key_rotation::rotate(&world, json!({ "target": "DATA_KEYS" })).await;
+        key_rotation::ended(&world, &rotation).await;
+        world.halt().await;
+
+        // As an operator does it: a program of its own, which signs with the
+        // new key.
+        let settings = Settings::from_map(world.settings());
+        let tomorrow = (chrono::Utc::now() + TimeDelta::days(1)).date_naive();
+        let pruned = dromos_broker::prune_audit(&settings, tomorrow, true).await;
+        assert!(pruned.expect("it opens the database") > 0);
+        world.resume(&[]).await;
+        let export = export(&world).await;
+        let report = check(&export, vec![]);
+        assert!(report.pruned > 0, "{report:?}");
+        assert!(report.broken.is_empty(), "{:?}", report.broken);
+
+        // It is not that anything passes behind a checkpoint.
+        let first = rows(&export).into_iter().find(|row| row.seq > 0);
+        let first = first.expect("a writer that begins at a checkpoint");
+        let line = |action: &str| {
+            let row = ExportedRow {
+                action: action.to_owned(),
+                ..first.clone()
+            };
+            serde_json::to_string(&Record::Row(row)).expect("a line")
+        };
+        let changed = export.replacen(&line(&first.action), &line("provider.deleted"), 1);
+        assert_ne!(changed, export);
+        assert!(!check(&changed, vec![]).broken.is_empty());
+    }
+);

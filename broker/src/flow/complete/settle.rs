@@ -64,7 +64,11 @@ async fn replay(
         .provider(workspace_id, connection.provider_id)
         .await?;
     let consent = core.store.consent_by_state(state_hash).await?;
-    let (Some(provider), Some(consent)) = (provider, consent) else {
+    let Some(provider) = provider else {
+        // It was deleted meanwhile: nobody will use these tokens.
+        return keep_and_tell(core, &connection, &answered.tokens).await;
+    };
+    let Some(consent) = consent else {
         // A newer consent took its place.
         return Ok(());
     };

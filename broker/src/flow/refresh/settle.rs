@@ -37,7 +37,7 @@ async fn replay(core: &Core, answered: &Answered, epoch: i64) -> Result<()> {
     };
     let provider = core
         .store
-        .provider(workspace_id, connection.provider_id)
+        .provider_even_retired(workspace_id, connection.provider_id)
         .await?;
     let Some(provider) = provider else {
         return Ok(());

@@ -56,6 +56,27 @@ impl DataKeyStore for SqlStore {
         }
     }
 
+    async fn data_key_of_each_kek(&self) -> Result<Vec<WrappedDataKey>> {
+        let mut connection = self.connection_from_pool().await?;
+        let keks: Vec<String> = data_keys::table
+            .select(data_keys::kek_id)
+            .distinct()
+            .load(&mut connection)
+            .await?;
+        let mut keys = Vec::with_capacity(keks.len());
+        for kek in keks {
+            let row: Option<DataKeyRow> = data_keys::table
+                .filter(data_keys::kek_id.eq(kek))
+                .order(data_keys::created_at.desc())
+                .select(DataKeyRow::as_select())
+                .first(&mut connection)
+                .await
+                .optional()?;
+            keys.extend(row.map(WrappedDataKey::from));
+        }
+        Ok(keys)
+    }
+
     async fn any_data_key(&self) -> Result<Option<WrappedDataKey>> {
         let row: Option<DataKeyRow> = data_keys::table
             .order(data_keys::created_at.desc())

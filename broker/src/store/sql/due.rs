@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use super::super::{Conn, Locator, types::DbId};
 use super::SqlStore;
 use super::rows::to_u32;
-use super::schema::credentials;
+use super::schema::{connections, credentials};
 use crate::domain::{
     Timestamp,
     error::Result,
@@ -16,7 +16,7 @@ use crate::domain::{
 use crate::store::{Due, DueStore, RESERVED_FOR};
 
 /// Where a row is, its keys, its provider, its generation, and when it was due.
-type Taken = (Locator, DbId, DbId, DbId, i64, Timestamp);
+type Taken = (Locator, DbId, DbId, Option<DbId>, i64, Timestamp);
 
 #[async_trait]
 impl DueStore for SqlStore {
@@ -44,7 +44,7 @@ impl DueStore for SqlStore {
                     locator!(),
                     credentials::workspace_id,
                     credentials::connection_id,
-                    credentials::provider_id.assume_not_null(),
+                    credentials::provider_id,
                     credentials::generation,
                     credentials::due_at.assume_not_null(),
                 )))
@@ -56,18 +56,30 @@ impl DueStore for SqlStore {
                 .await?;
             Ok(rows)
         })?;
-        rows.into_iter()
-            .map(|(_, workspace, id, provider, generation, due_at)| {
-                Ok(Due {
+        let mut taken = Vec::with_capacity(rows.len());
+        for (_, workspace, id, provider, generation, due_at) in rows {
+            let provider = match provider {
+                Some(provider) => Some(provider),
+                // Stored by a broker of the version before.
+                None => connections::table
+                    .find((workspace, id))
+                    .select(connections::provider_id)
+                    .first(&mut connection)
+                    .await
+                    .optional()?,
+            };
+            if let Some(provider) = provider {
+                taken.push(Due {
                     workspace_id: WorkspaceId(workspace.0),
                     connection_id: ConnectionId(id.0),
                     provider_id: ProviderId(provider.0),
                     generation: to_u32(generation)?,
                     due_at,
                     reserved_until,
-                })
-            })
-            .collect()
+                });
+            }
+        }
+        Ok(taken)
     }
 
     async fn put_off(&self, due: Vec<(Due, Timestamp)>) -> Result<()> {

@@ -211,15 +211,19 @@ impl SqlStore {
         }
         // Tokens that wait for a confirmation nobody can give any more: upkeep
         // gives them up.
-        let held: Option<DbId> = match retirement.provider_id {
-            Some(_) => None,
-            None => confirmations::table
-                .filter(confirmations::workspace_id.eq(workspace))
-                .select(confirmations::connection_id)
-                .first(&mut connection)
-                .await
-                .optional()?,
-        };
+        let on_connection = connections::workspace_id
+            .eq(confirmations::workspace_id)
+            .and(connections::connection_id.eq(confirmations::connection_id));
+        let mut held = confirmations::table
+            .inner_join(connections::table.on(on_connection))
+            .filter(confirmations::workspace_id.eq(workspace))
+            .select(confirmations::connection_id)
+            .limit(1)
+            .into_boxed();
+        if let Some(id) = retirement.provider_id {
+            held = held.filter(connections::provider_id.eq(DbId(id.0)));
+        }
+        let held: Option<DbId> = held.first(&mut connection).await.optional()?;
         let living: Option<DbId> = living.first(&mut connection).await.optional()?;
         let untold: Option<DbId> = untold.first(&mut connection).await.optional()?;
         Ok(living.is_some() || untold.is_some() || held.is_some())

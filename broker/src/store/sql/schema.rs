@@ -301,5 +301,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     credentials,
     providers,
     consents,
-    api_keys
+    api_keys,
+    confirmations
 );

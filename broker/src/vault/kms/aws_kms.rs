@@ -14,14 +14,19 @@ use std::{
 
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
-use aws_sdk_kms::{Client, config::Credentials, error::DisplayErrorContext, primitives::Blob};
+use aws_sdk_kms::{
+    Client,
+    config::Credentials,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    primitives::Blob,
+};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use tokio::sync::OnceCell;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{BadSetting, KeyProvider, KeySource, WrapContext, Wrapped};
-use crate::domain::error::{Error, Result};
+use crate::domain::error::{Error, ErrorKind, Result};
 
 const NAME: &str = "AWS_KMS_KEY_ID";
 
@@ -144,9 +149,29 @@ impl AwsKms {
     }
 }
 
-/// What KMS or the way there says; none of it is secret.
-fn failed<E: std::error::Error>(call: &str, error: &E) -> Error {
-    Error::internal(format!("AWS KMS, {call}: {}", DisplayErrorContext(error)))
+/// What KMS or the way there says; none of it is secret. What may be otherwise
+/// in a moment is told apart: it says nothing of the key.
+fn failed<E>(call: &str, error: &SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    let cause = format!("AWS KMS, {call}: {}", DisplayErrorContext(error));
+    let passes = match error {
+        SdkError::ServiceError(answer) => {
+            let code = answer.err().code().unwrap_or_default();
+            answer.raw().status().is_server_error()
+                || code.contains("Throttling")
+                || code.contains("LimitExceeded")
+        }
+        SdkError::ConstructionFailure(_) => false,
+        _ => true,
+    };
+    if passes {
+        let message = "the key provider can't be reached; try again";
+        Error::new(ErrorKind::StoreUnavailable, message).because(cause)
+    } else {
+        Error::internal(cause)
+    }
 }
 
 #[async_trait]
