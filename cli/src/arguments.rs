@@ -443,10 +443,10 @@ pub struct AuditArguments {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Export the audit of all workspaces, with all that its verification needs.
-    ///
-    /// Needs an API key with the scope operator. One JSON object a line; no
-    /// secret is in it, but who used what.
     #[command(after_long_help = "\
+Needs an API key with the scope operator. One JSON object a line; no secret is in
+it, but who used what.
+
 Examples:
   dromos audit export --to audit.jsonl
   dromos audit export | gzip > audit.jsonl.gz")]
@@ -467,7 +467,8 @@ Examples:
     #[command(after_long_help = "\
 The key is read from --key-file, or else from the settings ENCRYPTION_KEY (and
 ENCRYPTION_KEY_PREVIOUS) or ENCRYPTION_KEY_FILE, or else from
-.dromos/encryption.key, where `dromos up` keeps it.
+.dromos/encryption.key, where `dromos up` keeps it. Where it is in AWS KMS, or is
+not for whoever verifies, --audit-keys takes the audit's own keys.
 
 A broker writes the heads of its writers down every minute, in
 DATA_DIR/audit-heads and in its log. Heads from before the export was made show
@@ -489,9 +490,7 @@ Examples:
         /// A file with the key-encryption key, in base64.
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
-        /// The audit's own keys instead, as `dromos-broker audit keys` writes
-        /// them: where the key-encryption key is in AWS KMS, or is not for
-        /// whoever verifies.
+        /// Audit keys instead, as `dromos-broker audit keys` writes them.
         #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
         audit_keys: Option<PathBuf>,
         /// How to print.

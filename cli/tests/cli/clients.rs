@@ -370,7 +370,7 @@ fn keys_are_rotated_and_their_state_is_shown() {
         "data keys",
         "the key-encryption key",
         "1 of 1",
-        "2 of 2",
+        "4 of 4",
     ] {
         assert!(table.contains(told), "{table}");
     }
